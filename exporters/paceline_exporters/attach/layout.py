@@ -1,0 +1,98 @@
+"""The ring's binary layout: one file per rank, shared by the recorder that writes it and everyone who reads it.
+
+    0        prefix (binary, fixed, 64 bytes)
+    512      header slot 0: generation, length, CRC, JSON
+    33024    header slot 1
+    65536    step ring: 4096 records of 512 bytes
+    2162688  event ring: 128 records of 1024 bytes
+
+All numbers are little-endian. A record is valid when its sequence lock is even and belongs to the record's
+number, and its checksum matches. A reader needs no lock and no map: it preads and checks.
+"""
+
+from __future__ import annotations
+
+import struct
+
+MAGIC = b"PACELINE"
+VERSION = 1
+
+PREFIX = struct.Struct("<8sIIIIIII16sQI")
+"""magic, version, header bytes, step record bytes, step capacity, event record bytes, event capacity,
+step field count, ring UUID, creation wall time (ns), CRC of all that stands before it."""
+
+HEADER_BYTES = 65536
+SLOT_OFFSETS = (512, 33024)
+SLOT = struct.Struct("<QII")
+"""generation (0 = never written), JSON length in bytes, CRC of the JSON."""
+SLOT_BYTES = 32512
+SLOT_JSON_BYTES = SLOT_BYTES - SLOT.size
+
+STEP_CAPACITY = 4096
+STEP_BYTES = 512
+EVENT_CAPACITY = 128
+EVENT_BYTES = 1024
+STEPS_OFFSET = HEADER_BYTES
+EVENTS_OFFSET = STEPS_OFFSET + STEP_CAPACITY * STEP_BYTES
+FILE_BYTES = EVENTS_OFFSET + EVENT_CAPACITY * EVENT_BYTES
+
+LOCK = struct.Struct("<Q")
+"""Sequence lock at the start of each record: 2n+1 while record n is written, 2n+2 when it is complete."""
+NUMBER = struct.Struct("<Q")
+"""The record's number n, counted from 0; record n lives in slot n modulo capacity."""
+CRC = struct.Struct("<I")
+"""CRC-32 (zlib) over everything between the sequence lock and the checksum, which ends the record."""
+BODY_OFFSET = LOCK.size
+
+STEP_FIELDS = (
+    "step",  # optimizer step number of the job (TrainerState.global_step), from 1
+    "monotonic",  # CLOCK_MONOTONIC at the step's end, seconds
+    "wall",  # Unix time at the step's end, seconds
+    "samples",  # sequences or images of this rank in this step
+    "tokens",  # input tokens of this rank in this step, padding included
+    "micro_steps",  # forward/backward passes accumulated into this step
+    "loss",  # sum of what training_step returned: the step's mean loss on this rank
+    "grad_norm",  # before clipping
+    "learning_rate",  # as used by this step
+    "step_seconds",  # from the previous step's end to this one's, without pause_seconds
+    "data_wait_seconds",  # next() of the data loader only
+    "sync_wait_seconds",  # what else happens before the step: the token-count gather absorbs other ranks' skew
+    "forward_seconds",
+    "backward_seconds",  # with DDP this contains the gradient all-reduce
+    "optimizer_seconds",  # optimizer.step()
+    "other_seconds",  # the rest of step_seconds: clipping, bookkeeping, callbacks
+    "pause_seconds",  # logging, evaluation, checkpointing since the previous step; not in step_seconds
+    "ddp_compute_seconds",  # DDP logger, where sampled: backward compute
+    "ddp_comm_seconds",  # DDP logger, where sampled: gradient communication
+    "ddp_exposed_seconds",  # DDP logger, where sampled: communication not hidden behind compute
+    "gpu_memory_peak_bytes",  # torch.cuda.max_memory_allocated, where sampled
+)
+"""One float64 each, in this order. Unknown is NaN, never 0. New fields are appended; a reader takes as many
+fields as the file declares and it knows."""
+
+STEP_BODY = struct.Struct("<Q%dd" % len(STEP_FIELDS))
+EVENT_HEAD = struct.Struct("<QddI")
+"""number, wall time (seconds), step (NaN when before the first), JSON length."""
+EVENT_JSON_BYTES = EVENT_BYTES - LOCK.size - EVENT_HEAD.size - CRC.size
+
+EVENT_KINDS = (
+    "start",  # recorder is up, before the first step
+    "first_step",
+    "evaluation",  # detail: metrics
+    "checkpoint",
+    "oom",  # an allocation failed; detail: message
+    "nan",  # the first loss that is not finite
+    "exception",  # detail: type, message
+    "rejected",  # a proposal that did not take effect; detail: reason, code
+    "end",  # train() returned or raised; detail: how
+)
+
+
+def step_offset(number: int) -> int:
+    """File offset of step record `number`."""
+    return STEPS_OFFSET + (number % STEP_CAPACITY) * STEP_BYTES
+
+
+def event_offset(number: int) -> int:
+    """File offset of event record `number`."""
+    return EVENTS_OFFSET + (number % EVENT_CAPACITY) * EVENT_BYTES
