@@ -96,7 +96,12 @@ class Proposal:
     @property
     def hash(self) -> str:
         """Identity of the configuration, equal on all ranks; not of paths and tokens."""
-        keys = {"arguments": self.arguments, "ddp": self.ddp, "env": self.env, "placeholders": self.placeholders}
+        keys = {
+            "arguments": self.arguments,
+            "ddp": self.ddp,
+            "env": self.env,
+            "placeholders": self.placeholders,
+        }
         return hashlib.sha256(canonical(keys).encode()).hexdigest()[:16]
 
     def encode(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The ring's binary layout: one file per rank, shared by the recorder that writes it and everyone who reads it.
 
     0        prefix (binary, fixed, 64 bytes)
+    256      cursors: next step record, next event
     512      header slot 0: generation, length, CRC, JSON
     33024    header slot 1
     65536    step ring: 4096 records of 512 bytes
@@ -20,6 +21,10 @@ VERSION = 1
 PREFIX = struct.Struct("<8sIIIIIII16sQI")
 """magic, version, header bytes, step record bytes, step capacity, event record bytes, event capacity,
 step field count, ring UUID, creation wall time (ns), CRC of all that stands before it."""
+
+CURSOR_OFFSET = 256
+CURSOR = struct.Struct("<QQ")
+"""Next step record number, next event number. Written after the record; a hint to readers, never trusted."""
 
 HEADER_BYTES = 65536
 SLOT_OFFSETS = (512, 33024)
@@ -70,7 +75,7 @@ STEP_FIELDS = (
 """One float64 each, in this order. Unknown is NaN, never 0. New fields are appended; a reader takes as many
 fields as the file declares and it knows."""
 
-STEP_BODY = struct.Struct("<Q%dd" % len(STEP_FIELDS))
+STEP_BODY = struct.Struct(f"<Q{len(STEP_FIELDS)}d")
 EVENT_HEAD = struct.Struct("<QddI")
 """number, wall time (seconds), step (NaN when before the first), JSON length."""
 EVENT_JSON_BYTES = EVENT_BYTES - LOCK.size - EVENT_HEAD.size - CRC.size

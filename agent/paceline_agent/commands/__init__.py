@@ -1,0 +1,1 @@
+"""Subcommands of the agent, one module each."""
