@@ -1,0 +1,26 @@
+"""The two ways in which we end a script on purpose; everything else of ours leaves training alone."""
+
+from __future__ import annotations
+
+
+class Rejected(SystemExit):
+    """The proposal cannot be run as it stands. A SystemExit, so that `except Exception` does not hide it."""
+
+    STATUS = 78
+    """EX_CONFIG of sysexits.h."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(self.STATUS)
+        self.reason_code = code
+        """unknown_name, not_effective, ranks_differ, unsafe or unreadable."""
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class TrialOver(SystemExit):
+    """A trial ends where train() returns: what the script does after it is not the trial's to do."""
+
+    def __init__(self) -> None:
+        super().__init__(0)

@@ -1,0 +1,58 @@
+"""What a source is, and the world it looks at."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from ..metrics import Family, Samples
+from ..rings import default_directory
+
+
+@dataclass(frozen=True)
+class World:
+    """Where sources look. Every root is a parameter: a container sees the host elsewhere, a test brings its own."""
+
+    procfs: Path = Path("/proc")
+    sysfs: Path = Path("/sys")
+    rootfs: Path = Path("/")
+    rings: Path = field(default_factory=default_directory)
+    """Directory of the step rings."""
+    node: str = field(default_factory=socket.gethostname)
+    """This node's name in info series and reports."""
+
+
+class Source(Protocol):
+    """One subject. `sample` is called from one worker thread of its own, never twice at once.
+
+    It may raise anything: the failure is counted by class and costs this source's series only. What is not on
+    this machine is no failure: leave it out of the samples. Returning the same Samples object as before says
+    that nothing changed, and costs nothing.
+    """
+
+    @property
+    def name(self) -> str:
+        """As in the label `source` and the scrape's `name[]` filter."""
+        ...
+
+    @property
+    def period_seconds(self) -> float:
+        """From the start of one sample to the start of the next."""
+        ...
+
+    @property
+    def deadline_seconds(self) -> float:
+        """A sample that takes longer counts as failed."""
+        ...
+
+    @property
+    def families(self) -> Sequence[Family]:
+        """All that this source may sample; no other source declares any of them."""
+        ...
+
+    def sample(self) -> Samples:
+        """Look once."""
+        ...
