@@ -68,7 +68,10 @@ def describe(**changes: Any) -> None:
 
 
 def reject(rejected: Rejected) -> Rejected:
-    """Record and say why the proposal is refused; returns the exception to raise."""
+    """Record and say, once, why the proposal is refused; returns the exception to raise."""
+    if rejected.told:
+        return rejected
+    rejected.told = True
     event("rejected", reason=rejected.reason, code=rejected.reason_code)
     say(f"rank {rank()}: rejected: {rejected.reason}")
     return rejected

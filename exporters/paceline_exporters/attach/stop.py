@@ -14,6 +14,8 @@ class Rejected(SystemExit):
         self.reason_code = code
         """unknown_name, not_effective, ranks_differ, unsafe or unreadable."""
         self.reason = reason
+        self.told = False
+        """Whether it was recorded: it may pass several of our wrappers on its way out."""
 
     def __str__(self) -> str:
         return self.reason

@@ -1,0 +1,126 @@
+"""Watch a training command without changing it, and apply a proposal to it.
+
+Example: paceline run -- torchrun --nproc-per-node 8 train.py --output_dir out
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+from paceline_exporters.messages import MessageError, Outcome, Proposal
+from paceline_exporters.rings import RingDirectory, default_directory
+
+from ..supervise.launch import LaunchError, environment, fill, isolated_python, read_proposal
+from ..supervise.outcome import NOT_ATTACHED, conclude
+from ..supervise.process import Supervised
+from ..supervise.reporting import Reporter, ReportingSettings
+from ..supervise.rings import OwnRings
+from ..supervise.summary import summarize
+
+GRACE_SECONDS = 15.0
+"""A trial that was told to stop is killed after so long; a normal run is never killed by us."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Flags of `paceline run`."""
+    parser.add_argument(
+        "--proposal", metavar="FILE|JSON", help="configuration to apply; a path or the JSON itself"
+    )
+    parser.add_argument(
+        "--tuner", metavar="URL", default=os.environ.get("PACELINE_TUNER", ""), help="report to it"
+    )
+    parser.add_argument("--agent", metavar="URL", default="http://127.0.0.1:19470", help="this node's agent")
+    parser.add_argument("--rings.directory", dest="rings", default=None, help="where rings are made")
+    parser.add_argument("--outcome", metavar="FILE", type=Path, help="write how the run ended to FILE, as JSON")
+    parser.add_argument("--leash", action="store_true", help="end the command when standard input closes")
+    parser.add_argument("--quiet", action="store_true", help="no summary at the end")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and the command to run")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns its exit status."""
+    command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    token = uuid.uuid4().hex
+    try:
+        if not command:
+            raise LaunchError("no command: put it after --, as in `paceline run -- torchrun train.py`")
+        proposal = read_proposal(arguments.proposal) if arguments.proposal else None
+        filled = fill(command, proposal)
+        if shutil.which(filled[0]) is None:
+            raise LaunchError(f"cannot start {filled[0]!r}: no such command on PATH")
+        variables = environment(os.environ, proposal, token, arguments.rings)
+        return _supervise(arguments, filled, variables, token, proposal)
+    except (LaunchError, MessageError) as error:
+        _say(str(error))
+        _write(arguments.outcome, Outcome("failed", "crash", str(error), 127), [])
+        return 127
+
+
+def _supervise(
+    arguments: argparse.Namespace,
+    command: list[str],
+    variables: dict[str, str],
+    token: str,
+    proposal: Proposal | None,
+) -> int:
+    directory = Path(arguments.rings) if arguments.rings else default_directory()
+    rings = OwnRings(directory, token)
+    reporter = _reporter(arguments, rings)
+    isolated = isolated_python(command)
+    if isolated:
+        _say(f"not attached: {NOT_ATTACHED}")
+    trial = proposal is not None and proposal.harness is not None
+    job = Supervised(command, variables, GRACE_SECONDS if trial else None)
+    status = job.run(arguments.leash)
+    unsent = reporter.finish() if reporter is not None else []
+    last = rings.last_attempt()
+    outcome = conclude(status, job.stop_reason, last, proposal)
+    _write(arguments.outcome, outcome, unsent)
+    if not arguments.quiet:
+        missed = [] if isolated else [f"not attached: {NOT_ATTACHED}"]
+        _summarize(outcome, summarize(last) if last else missed)
+    rings.close()
+    _sweep(directory)
+    return status
+
+
+def _reporter(arguments: argparse.Namespace, rings: OwnRings) -> Reporter | None:
+    if not arguments.tuner:
+        return None
+    settings = ReportingSettings(arguments.tuner.rstrip("/"), arguments.agent.rstrip("/"), os.uname().nodename)
+    reporter = Reporter(settings, rings)
+    reporter.start()
+    return reporter
+
+
+def _write(path: Path | None, outcome: Outcome, unsent: list[dict[str, Any]]) -> None:
+    if path is None:
+        return
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(json.dumps({**outcome.encode(), "unsent": unsent}))
+    temporary.replace(path)
+
+
+def _summarize(outcome: Outcome, lines: list[str]) -> None:
+    for line in lines:
+        _say(line)
+    if outcome.state != "finished":
+        _say(f"{outcome.state} ({outcome.reason}): {outcome.detail}")
+
+
+def _sweep(directory: Path) -> None:
+    """Without an agent nobody else removes the rings of runs that ended long ago."""
+    rings = RingDirectory(directory)
+    rings.sweep(older_than_seconds=3600.0)
+    rings.close()
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"paceline run: {text}\n")

@@ -1,0 +1,104 @@
+"""How a supervised run ended, concluded from its exit status and from what its rings say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from paceline_exporters.messages import Event, Outcome, Proposal
+
+from .rings import OwnRing
+
+NOT_ATTACHED = (
+    "no training process attached: python -I and -E ignore PYTHONPATH, and only a Hugging Face Trainer is watched"
+)
+Told = list[tuple[OwnRing, Event]]
+
+
+def conclude(status: int, stop_reason: str, rings: Sequence[OwnRing], proposal: Proposal | None) -> Outcome:
+    """The outcome of a run whose command exited with `status`; `rings` are those of its last attempt."""
+    told = [(ring, event) for ring in rings for event in ring.reader.events(0)]
+    outcome = (
+        _rejected(told, status)
+        or _stopped(stop_reason, status)
+        or _failed(told, status, rings)
+        or _not_attached(proposal, rings, status)
+        or _non_finite(told, status, proposal)
+        or Outcome("finished", "done", exit_code=status)
+    )
+    return _with_metrics(outcome, told)
+
+
+def _first(told: Told, kind: str) -> tuple[OwnRing, Event] | None:
+    matching = [pair for pair in told if pair[1].kind == kind]
+    return min(matching, key=lambda pair: pair[1].wall, default=None)
+
+
+def _rejected(told: Told, status: int) -> Outcome | None:
+    found = _first(told, "rejected")
+    if found is None:
+        return None
+    detail = found[1].detail
+    return Outcome("rejected", "rejected", str(detail.get("reason")), status, code=str(detail.get("code", "")))
+
+
+def _stopped(stop_reason: str, status: int) -> Outcome | None:
+    if not stop_reason:
+        return None
+    return Outcome("interrupted", "stopped", f"stopped by {stop_reason}", status)
+
+
+def _failed(told: Told, status: int, rings: Sequence[OwnRing]) -> Outcome | None:
+    if status == 0:
+        return None
+    oom, exception = _first(told, "oom"), _first(told, "exception")
+    if oom is not None:
+        return Outcome("failed", "oom", "out of memory: " + _words(*oom), status)
+    if _first(told, "nan") is not None and exception is None:
+        return _non_finite_outcome(told, status)
+    if exception is not None:
+        return Outcome("failed", "crash", _words(*exception), status)
+    ended = {ring.reader.uuid for ring, event in told if event.kind == "end"}
+    silent = [ring for ring in rings if ring.reader.uuid not in ended]
+    if silent or status == 137:
+        who = f"rank {silent[0].rank}" if silent else "the command"
+        detail = f"{who} was killed without a word; if it was the kernel's out-of-memory killer, dmesg says so"
+        return Outcome("failed", "killed", detail, status)
+    when = "after" if rings else "before"
+    return Outcome(
+        "failed", "crash", f"the command exited with status {status} {when} training; see its log", status
+    )
+
+
+def _words(ring: OwnRing, event: Event) -> str:
+    step = "" if event.step is None else f" at step {event.step:.0f}"
+    return f"rank {ring.rank}{step}: {event.detail.get('type')}: {event.detail.get('message')}"
+
+
+def _not_attached(proposal: Proposal | None, rings: Sequence[OwnRing], status: int) -> Outcome | None:
+    if proposal is None or rings:
+        return None
+    return Outcome("rejected", "rejected", NOT_ATTACHED, status, code="not_effective")
+
+
+def _non_finite(told: Told, status: int, proposal: Proposal | None) -> Outcome | None:
+    trial = proposal is not None and proposal.harness is not None
+    return _non_finite_outcome(told, status) if trial and _first(told, "nan") is not None else None
+
+
+def _non_finite_outcome(told: Told, status: int) -> Outcome:
+    found = _first(told, "nan")
+    step = found[1].step if found is not None else None
+    at = "" if step is None else f" at step {step:.0f}"
+    return Outcome(
+        "failed", "nan", f"the loss is not finite{at}; lower the learning rate or the precision knob", status
+    )
+
+
+def _with_metrics(outcome: Outcome, told: Told) -> Outcome:
+    evaluations = [event for ring, event in told if event.kind == "evaluation" and ring.rank == 0]
+    if not evaluations:
+        return outcome
+    metrics = evaluations[-1].detail.get("metrics", {})
+    numbers = {k: float(v) for k, v in metrics.items() if isinstance(v, int | float) and math.isfinite(v)}
+    return Outcome(outcome.state, outcome.reason, outcome.detail, outcome.exit_code, numbers, outcome.code)

@@ -1,0 +1,118 @@
+"""The supervised process: signals passed on, orphans found by the token in their environment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+from .launch import LaunchError
+
+FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT)
+TOKEN = "PACELINE_SUPERVISOR"
+
+
+class Supervised:
+    """A command under our eyes. `stop_reason` says which signal asked for its end, if one did."""
+
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], grace_seconds: float | None
+    ) -> None:
+        self.stop_reason = ""
+        self._grace_seconds = grace_seconds
+        self._token = environment[TOKEN]
+        self._command, self._environment = command, environment
+        self._process: subprocess.Popen[bytes] | None = None
+        self._early: list[int] = []
+
+    def run(self, leash: bool) -> int:
+        """Start, wait, and return the exit status, 128 + signal where a signal ended it. Raises LaunchError.
+
+        With `leash` the command is ended when our standard input closes, that is when whoever started us
+        is gone, however it went.
+        """
+        previous = {number: signal.signal(number, self._forward) for number in FORWARDED}
+        try:
+            self._process = subprocess.Popen(
+                self._command,
+                env=dict(self._environment),
+                stdin=subprocess.DEVNULL if leash else None,
+            )
+            if leash:
+                threading.Thread(target=self._watch_leash, name="leash", daemon=True).start()
+            for number in self._early:
+                self._process.send_signal(number)
+            status = self._process.wait()
+        except OSError as error:
+            raise LaunchError(f"cannot start {self._command[0]!r}: {error.strerror}") from error
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        if self._grace_seconds is not None:
+            self._kill_orphans()
+        return 128 - status if status < 0 else status
+
+    def _forward(self, number: int, frame: FrameType | None) -> None:
+        if number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+            self.stop_reason = self.stop_reason or signal.Signals(number).name
+        if self._process is None:
+            self._early.append(number)
+        elif not (number == signal.SIGINT and sys.stdin.isatty()):  # the terminal told the whole group already
+            self._process.send_signal(number)
+        if self.stop_reason and self._grace_seconds is not None:
+            self._escalate()
+
+    def _escalate(self) -> None:
+        timer = threading.Timer(self._grace_seconds or 0, self._kill_orphans)
+        timer.daemon = True
+        timer.start()
+
+    def _watch_leash(self) -> None:
+        while os.read(sys.stdin.fileno(), 4096):
+            continue
+        if self._process is not None and self._process.poll() is None:
+            self.stop_reason = self.stop_reason or "leash"
+            self._process.terminate()
+            self._escalate()
+
+    def _kill_orphans(self) -> None:
+        for pid in marked(self._token):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+
+def marked(token: str) -> list[int]:
+    """Processes of ours whose environment carries `token`: torchrun's workers have sessions of their own."""
+    needle = f"{TOKEN}={token}\0".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and int(entry.name) != os.getpid():
+            try:
+                if needle in (entry / "environ").read_bytes() + b"\0":
+                    found.append(int(entry.name))
+            except OSError:
+                continue  # it ended, or is not ours
+    return found
+
+
+def end_marked(token: str, grace_seconds: float) -> int:
+    """SIGTERM, then SIGKILL after the grace, to every process that carries `token`; returns how many."""
+    pids = marked(token)
+    deadline = time.monotonic() + grace_seconds
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in marked(token):
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+        while number == signal.SIGTERM and marked(token) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    return len(pids)

@@ -1,0 +1,54 @@
+"""The rings of one supervised command: those whose header carries its token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from paceline_exporters.rings import Header, RingDirectory, RingReader
+
+
+@dataclass(frozen=True)
+class OwnRing:
+    """A ring and its header."""
+
+    reader: RingReader
+    header: Header
+
+    @property
+    def rank(self) -> int:
+        """Rank in the job."""
+        return int(self.header.data.get("rank", 0))
+
+    @property
+    def attempt(self) -> int:
+        """How often the launcher had restarted the run when this ring was made."""
+        return int(self.header.data.get("attempt", 0))
+
+
+class OwnRings:
+    """Finds them in the ring directory, again and again."""
+
+    def __init__(self, directory: Path, token: str) -> None:
+        self._directory = RingDirectory(directory)
+        self._token = token
+
+    def find(self) -> Mapping[str, OwnRing]:
+        """UUID -> ring."""
+        found = {}
+        for uuid, reader in self._directory.scan().rings.items():
+            header = reader.header()
+            if header is not None and header.data.get("supervisor") == self._token:
+                found[uuid] = OwnRing(reader, header)
+        return found
+
+    def last_attempt(self) -> list[OwnRing]:
+        """The rings of the latest attempt, by rank."""
+        rings = list(self.find().values())
+        latest = max((ring.attempt for ring in rings), default=0)
+        return sorted((ring for ring in rings if ring.attempt == latest), key=lambda ring: ring.rank)
+
+    def close(self) -> None:
+        """Close every reader."""
+        self._directory.close()
