@@ -63,6 +63,7 @@ class RingReader:
         self._descriptor = descriptor
         self._fields = min(fields, len(layout.STEP_FIELDS))
         self._step_body = struct.Struct(f"<Q{self._fields}d")
+        self._step_body_bytes = layout.NUMBER.size + 8 * fields
         self._padding = _MISSING_FIELDS[self._fields :]
 
     @classmethod
@@ -135,21 +136,22 @@ class RingReader:
             number += slots
 
     def _step_row(self, number: int, record: bytes) -> StepRow | None:
-        checked = self._checked(number, record, layout.step_offset(number), layout.STEP_BYTES)
+        checked = self._checked(number, record, layout.step_offset(number), self._step_body_bytes)
         if checked is None:
             return None
         row: StepRow = self._step_body.unpack_from(checked, layout.BODY_OFFSET)[1:]
         return row + self._padding
 
-    def _checked(self, number: int, record: bytes, offset: int, size: int) -> bytes | None:
+    def _checked(self, number: int, record: bytes, offset: int, body_bytes: int) -> bytes | None:
         """The record if it is number's and whole; read again a few times while its writer is at it."""
+        size = len(record)
         for _ in range(_TORN_RETRIES):
-            if len(record) == size:
+            if len(record) == size > layout.BODY_OFFSET + body_bytes:
                 (lock,) = layout.LOCK.unpack_from(record)
                 (held,) = layout.NUMBER.unpack_from(record, layout.BODY_OFFSET)
-                (crc,) = layout.CRC.unpack_from(record, size - layout.CRC.size)
-                body = record[layout.BODY_OFFSET : size - layout.CRC.size]
-                if lock == 2 * number + 2 and held == number and zlib.crc32(body) == crc:
+                (checksum,) = layout.CHECKSUM.unpack_from(record, size - layout.CHECKSUM.size)
+                body = record[layout.BODY_OFFSET : layout.BODY_OFFSET + body_bytes]
+                if lock == 2 * number + 2 and held == number and zlib.adler32(body) == checksum:
                     return record
                 if lock > 2 * number + 2:
                     return None  # overwritten by a later lap
@@ -165,9 +167,8 @@ class RingReader:
 
     def _event(self, number: int) -> Event | None:
         offset = layout.event_offset(number)
-        record = self._checked(
-            number, os.pread(self._descriptor, layout.EVENT_BYTES, offset), offset, layout.EVENT_BYTES
-        )
+        raw = os.pread(self._descriptor, layout.EVENT_BYTES, offset)
+        record = self._checked(number, raw, offset, layout.EVENT_CHECKSUM_OFFSET - layout.BODY_OFFSET)
         if record is None:
             return None
         _, wall, step, length = layout.EVENT_HEAD.unpack_from(record, layout.BODY_OFFSET)
@@ -207,7 +208,7 @@ def _checked_prefix(path: Path, descriptor: int) -> tuple[str, int, float]:
         raise RingError("foreign", f"{path} is not a ring")
     if version != layout.VERSION:
         raise RingError("version", f"{path} has layout version {version}, this reader knows {layout.VERSION}")
-    if zlib.crc32(data[: -layout.CRC.size]) != crc:
+    if zlib.crc32(data[:-4]) != crc:
         raise RingError("checksum", f"{path}: the prefix's checksum does not match")
     if geometry != _GEOMETRY or status.st_size > layout.FILE_BYTES or not 0 < fields <= _MOST_FIELDS:
         raise RingError("size", f"{path} has another geometry than version {version}")
@@ -225,7 +226,7 @@ _GEOMETRY = [
     layout.EVENT_BYTES,
     layout.EVENT_CAPACITY,
 ]
-_MOST_FIELDS = (layout.STEP_BYTES - layout.BODY_OFFSET - layout.NUMBER.size - layout.CRC.size) // 8
+_MOST_FIELDS = (layout.STEP_BYTES - layout.BODY_OFFSET - layout.NUMBER.size - layout.CHECKSUM.size) // 8
 
 
 @dataclass(frozen=True)

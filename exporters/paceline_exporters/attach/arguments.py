@@ -101,10 +101,10 @@ def check_effective(args: Any) -> None:
     wanted = {**proposal.section("arguments"), **harness.argument_overrides(names)}
     for name, value in wanted.items():
         if not same(value, actual.get(name)):
+            wanted_text, has = json.dumps(value), json.dumps(actual.get(name))
             raise Rejected(
                 "not_effective",
-                f"{name}={json.dumps(value)} did not take effect (the Trainer has {json.dumps(actual.get(name))}): "
-                "the script sets or derives it later",
+                f"{name}={wanted_text} did not take effect (the Trainer has {has}): a script sets it later",
             )
 
 

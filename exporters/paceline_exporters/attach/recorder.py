@@ -1,7 +1,7 @@
 """The writer of a ring: one per rank, inside the training process.
 
-The step path never waits, makes no system call and takes no lock: it packs one record into a scratch
-buffer and copies it into the map. The POSIX record lock on the file is held for life through a descriptor
+The step path never waits, makes no system call and takes no lock: it packs one record into the map, between
+the two values of its sequence lock. The POSIX record lock on the file is held for life through a descriptor
 that is never closed or reopened (closing any descriptor of the file would drop it); it is how others see
 that the trainer lives.
 """
@@ -28,6 +28,8 @@ MAP_POPULATE = 0x8000
 
 DEFAULT_DIRECTORY = "/dev/shm/paceline"
 _CURSOR_WORD = layout.CURSOR_OFFSET // 8
+_STEP_SIZE = layout.STEP_BODY.size
+_pack_step, _pack_checksum = layout.STEP_BODY.pack_into, layout.CHECKSUM.pack_into
 
 
 class RecorderError(Exception):
@@ -44,8 +46,6 @@ class Recorder:
         self.path = Path(directory) / (self.uuid + ".ring")
         self._pid = os.getpid()
         self._next_step = self._next_event = self._generation = 0
-        self._record = bytearray(layout.STEP_BYTES)
-        self._record_body = memoryview(self._record)[layout.BODY_OFFSET : layout.STEP_BYTES - layout.CRC.size]
         try:
             self._create(header)
         except OSError as error:
@@ -62,7 +62,8 @@ class Recorder:
             os.posix_fallocate(self._descriptor, 0, layout.FILE_BYTES)
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._map = mmap.mmap(self._descriptor, layout.FILE_BYTES, flags=mmap.MAP_SHARED | MAP_POPULATE)
-            self._words = memoryview(self._map).cast("Q")
+            self._bytes = memoryview(self._map)
+            self._words = self._bytes.cast("Q")
             self._write_prefix()
             self.header = dict(header)
             self.update_header({})
@@ -108,11 +109,13 @@ class Recorder:
         """Append one step record; `values` in the order of layout.STEP_FIELDS, NaN where unknown."""
         number = self._next_step
         offset = layout.step_offset(number)
-        record, words = self._record, self._words
-        layout.STEP_BODY.pack_into(record, layout.BODY_OFFSET, number, *values)
-        layout.CRC.pack_into(record, layout.STEP_BYTES - layout.CRC.size, zlib.crc32(self._record_body))
+        body = offset + layout.BODY_OFFSET
+        words, bytes_ = self._words, self._bytes
         words[offset >> 3] = 2 * number + 1
-        self._map[offset + layout.BODY_OFFSET : offset + layout.STEP_BYTES] = record[layout.BODY_OFFSET :]
+        _pack_step(bytes_, body, number, *values)
+        _pack_checksum(
+            bytes_, offset + layout.STEP_CHECKSUM_OFFSET, zlib.adler32(bytes_[body : body + _STEP_SIZE])
+        )
         words[offset >> 3] = 2 * number + 2
         self._next_step = words[_CURSOR_WORD] = number + 1
 
@@ -125,8 +128,8 @@ class Recorder:
         layout.EVENT_HEAD.pack_into(record, layout.BODY_OFFSET, number, time.time(), step, len(body))
         start = layout.BODY_OFFSET + layout.EVENT_HEAD.size
         record[start : start + len(body)] = body
-        end = layout.EVENT_BYTES - layout.CRC.size
-        layout.CRC.pack_into(record, end, zlib.crc32(record[layout.BODY_OFFSET : end]))
+        end = layout.EVENT_CHECKSUM_OFFSET
+        layout.CHECKSUM.pack_into(record, end, zlib.adler32(record[layout.BODY_OFFSET : end]))
         self._words[offset >> 3] = 2 * number + 1
         self._map[offset + layout.BODY_OFFSET : offset + layout.EVENT_BYTES] = record[layout.BODY_OFFSET :]
         self._words[offset >> 3] = 2 * number + 2

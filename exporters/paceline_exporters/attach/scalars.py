@@ -31,9 +31,15 @@ class Scalars:
     def write(self, values: list[float], losses: list[Any], grad_norm: Any) -> None:
         """Write the record, now or when its scalars have arrived."""
         if not self._late:
-            values[LOSS] = sum(map(float, losses)) if losses else math.nan
-            values[GRAD_NORM] = math.nan if grad_norm is None else float(grad_norm)
-            self._complete(values, known=bool(losses))
+            loss = 0.0
+            for part in losses:
+                loss += part.item()
+            values[LOSS] = loss
+            if grad_norm is not None:
+                values[GRAD_NORM] = float(grad_norm)
+            self._recorder.step(values)
+            if self._finite and loss - loss != 0.0:
+                self._report(values)
             return
         self._pending.append((values, *_fetch(losses, grad_norm)))
         while self._pending and (self._arrived() or len(self._pending) > PATIENCE):
@@ -53,14 +59,14 @@ class Scalars:
         known = bool(event.query())
         if known:
             values[LOSS], values[GRAD_NORM] = float(buffer[0]), float(buffer[1])
-        self._complete(values, known)
-
-    def _complete(self, values: list[float], known: bool) -> None:
         self._recorder.step(values)
-        loss = values[LOSS]
-        if self._finite and (math.isinf(loss) or (math.isnan(loss) and known)):
-            self._finite = False
-            session.event("nan", values[0], loss=str(loss))
+        if known and self._finite and not math.isfinite(values[LOSS]):
+            self._report(values)
+
+    def _report(self, values: list[float]) -> None:
+        """The first loss that is not finite."""
+        self._finite = False
+        session.event("nan", float(values[0]), loss=str(values[LOSS]))
 
 
 def _fetch(losses: list[Any], grad_norm: Any) -> tuple[Any, Any]:

@@ -12,18 +12,24 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from . import ddp, session
+from . import ddp, layout, session
 from .notice import failed
 from .recorder import Recorder
 from .scalars import Scalars
 
 NAN = float("nan")
-_now = time.monotonic
+_now, _wall = time.monotonic, time.time
+_COMMUNICATION = slice(
+    layout.STEP_FIELDS.index("ddp_compute_seconds"), layout.STEP_FIELDS.index("gpu_memory_peak_bytes")
+)
+_MEMORY = layout.STEP_FIELDS.index("gpu_memory_peak_bytes")
 
 DDP_FIRST, DDP_EVERY = 10, 100
 """torch's own sampling of DDP times: the first 10 forward passes, then 1 of 100 (torch/csrc/distributed/c10d)."""
 MEMORY_EVERY = 50
 """Steps between reads of the CUDA allocator's peak, which builds a large dict."""
+BUCKETS_AT = 3
+"""Step after which DDP's buckets are as torch rebuilt them."""
 
 
 class StepClock:
@@ -139,52 +145,51 @@ class StepClock:
         self._forwards += self._micro
         if self._previous_end is not None and self._micro:
             duration = ended - self._previous_end - self._pause
-            forward = self._step_call - self._backward_time
             accounted = self._data + self._gather + self._step_call + self._optimizer
-            rate = keywords.get("learning_rate")
             values = [
-                float(step),
+                step,
                 ended,
-                time.time(),
-                float(self._samples) if self._samples else NAN,
-                float(self._tokens) if self._tokens else NAN,
-                float(self._micro),
+                _wall(),
+                self._samples or NAN,
+                self._tokens or NAN,
+                self._micro,
                 NAN,
                 NAN,
-                rate if isinstance(rate, float) else NAN,
+                keywords.get("learning_rate") or 0.0,
                 duration,
                 self._data,
                 self._gather,
-                forward,
+                self._step_call - self._backward_time,
                 self._backward_time,
                 self._optimizer,
                 duration - accounted,
                 self._pause,
-                *self._communication(),
-                self._memory(),
+                NAN,
+                NAN,
+                NAN,
+                NAN,
             ]
+            if self._forwards <= DDP_FIRST or self._forwards % DDP_EVERY == 0 or self._steps % MEMORY_EVERY == 1:
+                self._sample(values)
             grad_norm = args[1] if len(args) > 1 else keywords.get("grad_norm")
             self._scalars.write(values, self._losses, grad_norm)
-        self._milestones(step)
+        if self._steps <= BUCKETS_AT:
+            self._milestone(step)
         self._start_over(ended)
 
-    def _communication(self) -> tuple[float, float, float]:
+    def _sample(self, values: list[float]) -> None:
+        """Fill in what is dear to read: DDP's own times where torch took them, the allocator's peak."""
+        model, device = self._trainer.model_wrapped, self._trainer.args.device
         sampled = self._forwards <= DDP_FIRST or self._forwards % DDP_EVERY == 0
-        model = self._trainer.model_wrapped
-        if not sampled or not hasattr(model, "_get_ddp_logging_data"):
-            return NAN, NAN, NAN
-        return ddp.sampled_times(model)
+        if sampled and hasattr(model, "_get_ddp_logging_data"):
+            values[_COMMUNICATION] = ddp.sampled_times(model)
+        if device.type == "cuda" and self._steps % MEMORY_EVERY == 1:
+            values[_MEMORY] = float(sys.modules["torch"].cuda.max_memory_allocated(device))
 
-    def _memory(self) -> float:
-        device = self._trainer.args.device
-        if device.type != "cuda" or self._steps % MEMORY_EVERY != 1:
-            return NAN
-        return float(sys.modules["torch"].cuda.max_memory_allocated(device))
-
-    def _milestones(self, step: int) -> None:
+    def _milestone(self, step: int) -> None:
         if self._steps == 1:
             session.event("first_step", float(step))
-        elif self._steps == 3 and hasattr(self._trainer.model_wrapped, "_get_ddp_logging_data"):
+        elif self._steps == BUCKETS_AT and hasattr(self._trainer.model_wrapped, "_get_ddp_logging_data"):
             session.describe(buckets=ddp.buckets(self._trainer.model_wrapped))
 
 

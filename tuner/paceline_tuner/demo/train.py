@@ -28,8 +28,8 @@ class ModelArguments:
 class Bytes(Dataset[dict[str, torch.Tensor]]):
     """Consecutive pieces of a text, one token per byte."""
 
-    def __init__(self, text: bytes, length: int) -> None:
-        tokens = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+    def __init__(self, corpus: bytes, length: int) -> None:
+        tokens = torch.frombuffer(bytearray(corpus), dtype=torch.uint8)
         self.pieces = tokens[: len(tokens) // length * length].view(-1, length)
 
     def __len__(self) -> int:
@@ -40,11 +40,16 @@ class Bytes(Dataset[dict[str, torch.Tensor]]):
         return {"input_ids": ids, "labels": ids}
 
 
+def text() -> bytes:
+    """The standard library's documentation, about 700 kB."""
+    return "\n".join(topics.topics[name] for name in sorted(topics.topics)).encode()
+
+
 def main() -> None:
     """Train, evaluate, save."""
     sizes, arguments = HfArgumentParser((ModelArguments, TrainingArguments)).parse_args_into_dataclasses()
-    text = "\n".join(topics.topics[name] for name in sorted(topics.topics)).encode()
-    held_out = len(text) // 20
+    corpus = text()
+    held_out = len(corpus) // 20
     torch.manual_seed(arguments.seed)
     config = GPT2Config(
         vocab_size=256,
@@ -58,8 +63,8 @@ def main() -> None:
     trainer = Trainer(
         model=GPT2LMHeadModel(config),
         args=arguments,
-        train_dataset=Bytes(text[:-held_out], sizes.length),
-        eval_dataset=Bytes(text[-held_out:], sizes.length),
+        train_dataset=Bytes(corpus[:-held_out], sizes.length),
+        eval_dataset=Bytes(corpus[-held_out:], sizes.length),
     )
     trainer.train()
     trainer.evaluate()

@@ -1,0 +1,1 @@
+"""Submitters: ask the tuner for a configuration, launch the job with it, say how it ended."""
