@@ -23,6 +23,9 @@ OutcomeState = Literal["finished", "failed", "rejected", "pruned", "interrupted"
 OUTCOME_STATES: tuple[OutcomeState, ...] = ("finished", "failed", "rejected", "pruned", "interrupted")
 OUTCOME_REASONS = ("done", "oom", "nan", "crash", "hang", "killed", "rejected", "stopped", "interrupted")
 
+LARGEST = 2**63 - 1
+"""Integers beyond it fit neither a database nor a float64's exact range; no reader takes them."""
+
 Value = str | int | float | bool | None
 """What a knob can be set to; JSON scalars. Structured arguments (`lr_scheduler_kwargs`) are dicts of these."""
 
@@ -33,14 +36,24 @@ class MessageError(ValueError):
 
 def require(data: Mapping[str, Any], key: str, kind: type | tuple[type, ...]) -> Any:
     """The field `key` of `data`, or a MessageError that says what it must be."""
+    if not isinstance(data, Mapping):
+        raise MessageError(f"expected an object with a field {key!r}, got {data!r:.80}")
     value = data.get(key)
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if isinstance(value, bool) and bool not in kinds:
+        value = None
+    if isinstance(value, int) and abs(value) > LARGEST:
         value = None
     if not isinstance(value, kinds):
         expected = " or ".join(type_names.get(k, k.__name__) for k in kinds)
         raise MessageError(f"field {key!r}: expected {expected}, got {data.get(key)!r}")
     return value
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, float):
+        return True
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def canonical(value: object) -> str:
@@ -184,7 +197,7 @@ class Window:
         for name, values in columns.items():
             if not isinstance(values, list) or len(values) != last - first + 1:
                 raise MessageError(f"column {name!r}: expected a list of {last - first + 1} numbers")
-            if not all(v is None or (isinstance(v, int | float) and not isinstance(v, bool)) for v in values):
+            if not all(value is None or _is_number(value) for value in values):
                 raise MessageError(f"column {name!r}: expected numbers or null")
         evidence = require(data, "evidence", dict) if "evidence" in data else {}
         return cls(first, last, columns, evidence)
@@ -213,10 +226,11 @@ class RingReport:
     @classmethod
     def decode(cls, data: Mapping[str, Any]) -> Self:
         """From a JSON object; raises MessageError."""
+        ring = require(data, "ring", str)
         window, header = data.get("window"), data.get("header")
         events = require(data, "events", list) if "events" in data else []
         return cls(
-            ring=require(data, "ring", str),
+            ring=ring,
             run_id=require(data, "run_id", str),
             rank=require(data, "rank", int),
             world_size=require(data, "world_size", int),
@@ -325,7 +339,7 @@ class Outcome:
             reason=reason,
             detail=str(data.get("detail", "")),
             exit_code=exit_code if isinstance(exit_code, int) else None,
-            metrics={str(k): float(v) for k, v in metrics.items() if isinstance(v, int | float)},
+            metrics={str(k): float(v) for k, v in metrics.items() if _is_number(v)},
             code=str(data.get("code", "")),
         )
 
@@ -336,6 +350,8 @@ class Decision:
 
     action: Literal["continue", "stop"]
     reason: str
+    progress: Mapping[str, float] = field(default_factory=dict)
+    """What is known of the run: step, steps, throughput (per second over the measured steps so far)."""
 
     def encode(self) -> dict[str, Any]:
         """As a JSON object."""

@@ -15,7 +15,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from typing import Literal
 
 FamilyType = Literal["counter", "gauge", "info", "histogram"]
@@ -209,7 +209,9 @@ def exposition_gzip(sections: Sequence[Section], form: Format) -> bytes:
     """The same as one gzip member, of blocks compressed before (not every client reads several members)."""
     plain = exposition(sections, form)
     trailer = struct.pack("<II", zlib.crc32(plain), len(plain) & 0xFFFFFFFF)
-    return b"".join([_GZIP_HEAD, *(section.deflated(form) for section in sections), _DEFLATED_ENDS[form], trailer])
+    return b"".join(
+        [_GZIP_HEAD, *(section.deflated(form) for section in sections), _DEFLATED_ENDS[form], trailer]
+    )
 
 
 def check_owners(owners: Iterable[tuple[str, Iterable[Family]]]) -> None:
@@ -250,7 +252,7 @@ def _histogram(family: Family, labels: Labels, value: Distribution) -> list[str]
     return [*lines, f"{family.name}_sum{own} {number(value.sum)}", f"{family.name}_count{own} {total}"]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _metadata(family: Family, form: Format) -> bytes:
     text = family.help.replace("\\", "\\\\").replace("\n", "\\n")
     if form == "text":

@@ -6,13 +6,12 @@ The files are untrusted: a number is taken over only when it is finite, a total 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .attach import layout
-from .rings import Header, RingReader, StepRow
+from .rings import RingReader, StepRow
 
 FIRST_RECORDS = 512
 """Records read of a ring that is seen for the first time: older ones were written before anyone looked."""
@@ -50,13 +49,18 @@ class Rank:
 
     run_id: str
     rank: int
-    totals: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SUMMED, 0.0))
+    totals: dict[str, float] = field(default_factory=dict)
+    """Sum by field name; a field that was never known is not in it."""
     steps: int = 0
     lost: int = 0
     """Records that were overwritten before they were read, or torn."""
     events: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*layout.EVENT_KINDS, OTHER_KIND), 0))
     latest: dict[str, float] = field(default_factory=dict)
     """Newest known value by field name; a loss that became NaN stands in it as NaN."""
+    last_loss: float | None = None
+    """As the newest record has it: NaN where unknown or not a number."""
+    nan_seen: bool = False
+    """The newest attempt reported a loss that is not a number."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """Header of the newest attempt."""
     created: float = 0.0
@@ -66,14 +70,35 @@ class Rank:
     """Unix time."""
 
     @property
+    def loss(self) -> float | None:
+        """The latest known loss; None while unknown and after it stopped being a number."""
+        return None if self.nan_seen and self.last_loss != self.last_loss else self.latest.get("loss")
+
+    @property
     def loss_finite(self) -> bool | None:
-        """None while no loss is known."""
+        """Whether the latest loss is a finite number; None while no loss is known."""
+        if self.nan_seen and self.last_loss != self.last_loss:
+            return False
         loss = self.latest.get("loss")
         return None if loss is None else math.isfinite(loss)
+
+    def begin(self, created: float, last_sign: float) -> None:
+        """A ring of this rank appeared; if it is the newest attempt, its values count from now on."""
+        if created >= self.created:
+            self.created, self.last_alive = created, max(self.last_alive, last_sign)
+            self.latest.clear()
+            self.last_loss, self.nan_seen = None, False
 
     def whole(self, key: str, default: int = 0) -> int:
         """An integer of the header."""
         return _whole(self.data, key, default)
+
+    def number(self, key: str) -> float | None:
+        """A number of the header, None where unknown."""
+        value = self.data.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        return float(value) if abs(value) < 2**63 else None
 
     def text(self, key: str, within: str = "") -> str:
         """A label value from the header, empty where unknown."""
@@ -88,46 +113,55 @@ class Follower:
     def __init__(self, reader: RingReader) -> None:
         self.reader = reader
         self.rank: Rank | None = None
-        self.alive = True
-        self._read_header_at = -math.inf
+        self.broken = False
+        """Set by the owner: the file proved unreadable, it is left alone."""
+        self.data: Mapping[str, Any] = {}
+        self._alive = True
+        self._header_read_at = -math.inf
         self._generation = 0
-        next_step, _ = reader.cursors()
-        self._next_step = max(0, next_step - FIRST_RECORDS)
+        self._next_step = 0
         self._next_event = 0
 
-    def identity(self, now: float) -> tuple[str, int] | None:
-        """Run and rank, once the header names them."""
-        header = self.header(now)
-        if header is None or not isinstance(header.data.get("run_id"), str):
-            return None
-        return header.data["run_id"][:LABEL_CHARACTERS], _whole(header.data, "rank", 0)
+    def join(self, rank: Rank) -> None:
+        """What this ring holds is that rank's from now on."""
+        self.rank = rank
+        self._next_step = max(0, self.reader.cursors()[0] - FIRST_RECORDS)
+        rank.begin(self.reader.created, self.reader.last_sign())
 
-    def header(self, now: float) -> Header | None:
-        """The header when it is new, None otherwise."""
-        if self.rank is not None and now < self._read_header_at + HEADER_SECONDS:
-            return None
-        self._read_header_at = now
+    def refresh(self, now: float) -> bool:
+        """Read the header again when it is time; True when it changed."""
+        if self._generation and now < self._header_read_at + HEADER_SECONDS:
+            return False
+        self._header_read_at = now
         header = self.reader.header()
         if header is None or header.generation == self._generation:
-            return None
-        if isinstance(header.data.get("run_id"), str):
-            self._generation = header.generation
-        return header
-
-    def advance(self, rank: Rank, now: float) -> bool:
-        """Take over what is new; False when nothing is. Raises OSError where the file cannot be read."""
-        alive = self.reader.alive()
-        if not (alive or self.alive):
             return False
-        header = self.header(now)
+        self.data = header.data
+        # While the run has no name, it is asked for each time.
+        self._generation = header.generation if self.identity() else 0
+        return True
+
+    def identity(self) -> tuple[str, int] | None:
+        """Run and rank, once the header names them."""
+        run_id = self.data.get("run_id")
+        return (run_id[:LABEL_CHARACTERS], _whole(self.data, "rank", 0)) if isinstance(run_id, str) else None
+
+    def advance(self, now: float) -> bool:
+        """Take over what is new; False when nothing is. Raises OSError where the file cannot be read."""
+        rank = self.rank
+        if rank is None:
+            return False
+        alive = self.reader.alive()
+        if not (alive or self._alive):
+            return False
+        # Asked in this order, nothing that a rank wrote before it died is missed.
+        changed = self.refresh(now) | (alive != self._alive)
         next_step, next_event = self.reader.cursors()
-        changed = bool(header) or alive != self.alive
-        changed |= self._take_steps(rank, next_step) | self._take_events(rank, next_event)
-        self.alive = alive
+        changed |= self._take_events(rank, next_event) | self._take_steps(rank, next_step)
+        self._alive = alive
         if self.is_newest(rank):
-            rank.alive = alive
+            rank.alive, rank.data = alive, self.data
             rank.last_alive = now if alive else rank.last_alive
-            rank.data = header.data if header else rank.data
         return changed
 
     def is_newest(self, rank: Rank) -> bool:
@@ -141,7 +175,7 @@ class Follower:
         start = max(first, stop - layout.STEP_CAPACITY)
         rows = self.reader.steps(start, stop)
         known = [row for row in rows if row is not None]
-        rank.lost += start - first + len(rows) - len(known)
+        rank.lost += stop - first - len(known)
         rank.steps += len(known)
         _add(rank.totals, known)
         if known and self.is_newest(rank):
@@ -150,20 +184,19 @@ class Follower:
         return True
 
     def _take_events(self, rank: Rank, stop: int) -> bool:
-        if not self._next_event < stop < self._next_event + 2**32:
+        first = self._next_event
+        if not first < stop < first + 2**32:
             return False
-        kinds = Counter(event.kind for event in self.reader.events(self._next_event))
-        for kind, count in kinds.items():
-            rank.events[kind if kind in rank.events else OTHER_KIND] += count
+        for event in self.reader.events(first):
+            rank.events[event.kind if event.kind in rank.events else OTHER_KIND] += 1
+            rank.nan_seen |= event.kind == "nan" and self.is_newest(rank)
         self._next_event = stop
-        if "nan" in kinds and self.is_newest(rank):
-            rank.latest["loss"] = math.nan if rank.latest.get("loss") is None else rank.latest["loss"]
         return True
 
 
 def _whole(data: Mapping[str, Any], key: str, default: int) -> int:
     value = data.get(key)
-    return value if isinstance(value, int) else default
+    return value if type(value) is int and abs(value) < 2**31 else default
 
 
 def _add(totals: dict[str, float], rows: Iterable[StepRow]) -> None:
@@ -171,12 +204,13 @@ def _add(totals: dict[str, float], rows: Iterable[StepRow]) -> None:
         for name, index in _SUMMED:
             value = row[index]
             if 0.0 <= value < math.inf:
-                totals[name] += value
+                totals[name] = totals.get(name, 0.0) + value
 
 
 def _update_latest(rank: Rank, rows: list[StepRow]) -> None:
-    for row in rows[-8:]:  # the newest value of a field is in one of the last records, or stays
+    for row in rows:
         for name, index in _LATEST:
             value = row[index]
             if value == value:
                 rank.latest[name] = value
+    rank.last_loss = rows[-1][_LOSS]

@@ -26,6 +26,7 @@ from .messages import Event
 
 _FLOCK = struct.Struct("@hhqqi4x")  # struct flock of Linux on 64-bit machines
 _TORN_RETRIES = 3
+_MOST_RECORDS = 2**53
 _MISSING_FIELDS = (math.nan,) * len(layout.STEP_FIELDS)
 
 StepRow = tuple[float, ...]
@@ -103,17 +104,17 @@ class RingReader:
             return None
         try:
             decoded = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter for a thousand brackets
             return None
         return Header(generation, decoded) if isinstance(decoded, dict) else None
 
     def cursors(self) -> tuple[int, int]:
-        """Next step record number and next event number, as the file claims."""
+        """Next step record number and next event number, as the file claims; 0 where the claim is absurd."""
         data = os.pread(self._descriptor, layout.CURSOR.size, layout.CURSOR_OFFSET)
         if len(data) < layout.CURSOR.size:
             return 0, 0
         steps, events = layout.CURSOR.unpack(data)
-        return steps, events
+        return (0, 0) if max(steps, events) > _MOST_RECORDS else (steps, events)
 
     def steps(self, first: int, stop: int) -> list[StepRow | None]:
         """Records first..stop-1, at most a ring's capacity of them.
@@ -176,20 +177,25 @@ class RingReader:
         try:
             body = json.loads(record[start : start + length])
             kind, detail = str(body["kind"]), dict(body["detail"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
+        if not math.isfinite(wall):
             return None
         return Event(number, kind, wall, step if math.isfinite(step) else None, detail)
 
     def alive(self) -> bool:
         """Whether the trainer still holds its record lock; works across PID namespaces."""
         query = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        answer = _FLOCK.unpack(fcntl.fcntl(self._descriptor, fcntl.F_GETLK, query))
+        try:
+            answer = _FLOCK.unpack(fcntl.fcntl(self._descriptor, fcntl.F_GETLK, query))
+        except OSError:  # a file system without locks: nobody holds any
+            return False
         return bool(answer[0] != fcntl.F_UNLCK)
 
     def last_sign(self) -> float:
         """Unix time of the newest thing the ring holds, seconds (a map's writes do not move mtime on tmpfs)."""
         next_step, next_event = self.cursors()
-        rows = self.steps(next_step - 1, next_step) if 0 < next_step < 2**63 else []
+        rows = self.steps(next_step - 1, next_step) if next_step > 0 else []
         walls = [row[layout.STEP_FIELDS.index("wall")] for row in rows if row is not None]
         walls += [event.wall for event in self.events(max(0, next_event - 1))]
         now = time.time()
@@ -262,7 +268,7 @@ class RingDirectory:
         try:
             with os.scandir(self.path) as entries:
                 return [entry for entry in entries if entry.name.endswith(".ring")]
-        except (FileNotFoundError, NotADirectoryError, PermissionError):
+        except OSError:
             return []
 
     def _reader(self, entry: os.DirEntry[str]) -> RingReader:

@@ -59,7 +59,7 @@ class TunerClient:
     def heartbeat(self, run_id: str) -> Decision:
         """Say that a run lives; the answer is to go on or to stop all its ranks."""
         answer = self._post(f"/v1/runs/{quote(run_id)}/heartbeat", {})
-        return Decision(answer["action"], answer["reason"])
+        return Decision(answer["action"], answer["reason"], answer.get("progress") or {})
 
     def end(self, run_id: str, outcome: Outcome) -> Answer:
         """Say how a run ended; idempotent."""

@@ -53,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise LaunchError("no command: put it after --, as in `paceline run -- torchrun train.py`")
         proposal = read_proposal(arguments.proposal) if arguments.proposal else None
         filled = fill(command, proposal)
+        _check(arguments)
         if shutil.which(filled[0]) is None:
             raise LaunchError(f"cannot start {filled[0]!r}: no such command on PATH")
         variables = environment(os.environ, proposal, token, arguments.rings)
@@ -61,6 +62,16 @@ def run(arguments: argparse.Namespace) -> int:
         _say(str(error))
         _write(arguments.outcome, Outcome("failed", "crash", str(error), 127), [])
         return 127
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """What would otherwise be found wanting only when the job has ended."""
+    for flag in ("tuner", "agent"):
+        url = getattr(arguments, flag)
+        if url and not url.startswith(("http://", "https://")):
+            raise LaunchError(f"--{flag}: expected a URL such as http://127.0.0.1:19471, got {url!r}")
+    if arguments.outcome is not None and not os.access(arguments.outcome.parent, os.W_OK):
+        raise LaunchError(f"--outcome: cannot write to the directory {str(arguments.outcome.parent)!r}")
 
 
 def _supervise(
@@ -77,17 +88,24 @@ def _supervise(
     if isolated:
         _say(f"not attached: {NOT_ATTACHED}")
     trial = proposal is not None and proposal.harness is not None
-    job = Supervised(command, variables, GRACE_SECONDS if trial else None)
+    watched = OwnRings(directory, token)  # the reporter's thread has its own
+    job = Supervised(command, variables, GRACE_SECONDS if trial else None, watched.finished)
     status = job.run(arguments.leash)
-    unsent = reporter.finish() if reporter is not None else []
-    last = rings.last_attempt()
-    outcome = conclude(status, job.stop_reason, last, proposal)
-    _write(arguments.outcome, outcome, unsent)
-    if not arguments.quiet:
-        missed = [] if isolated else [f"not attached: {NOT_ATTACHED}"]
-        _summarize(outcome, summarize(last) if last else missed)
-    rings.close()
-    _sweep(directory)
+    watched.close()
+    try:
+        unsent = reporter.finish() if reporter is not None else []
+        last = rings.last_attempt()
+        outcome = conclude(0 if job.lingered else status, job.stop_reason, last, proposal)
+        _write(arguments.outcome, outcome, unsent)
+        if not arguments.quiet:
+            missed = [] if isolated else [f"not attached: {NOT_ATTACHED}"]
+            _summarize(outcome, summarize(last) if last else missed)
+        if unsent and arguments.outcome is None:
+            _say(f"{arguments.tuner} did not answer: the last steps were not reported; --outcome FILE keeps them")
+        rings.close()
+        _sweep(directory)
+    except Exception as error:  # noqa: BLE001 - whatever fails in our telling, the job's own status stands
+        _say(f"cannot say how the run ended: {type(error).__name__}: {error}")
     return status
 
 
@@ -104,8 +122,11 @@ def _write(path: Path | None, outcome: Outcome, unsent: list[dict[str, Any]]) ->
     if path is None:
         return
     temporary = path.with_name(path.name + ".new")
-    temporary.write_text(json.dumps({**outcome.encode(), "unsent": unsent}))
-    temporary.replace(path)
+    try:
+        temporary.write_text(json.dumps({**outcome.encode(), "unsent": unsent}))
+        temporary.replace(path)
+    except OSError as error:
+        _say(f"cannot write how the run ended to {path}: {error.strerror}")
 
 
 def _summarize(outcome: Outcome, lines: list[str]) -> None:

@@ -32,9 +32,9 @@ def read_proposal(text: str) -> Proposal:
 
 
 def fill(command: Sequence[str], proposal: Proposal | None) -> list[str]:
-    """The command with the proposal's placeholders filled in; raises LaunchError for one without a value.
+    """The command with the proposal's placeholders filled in; raises LaunchError for one that it does not have.
 
-    Without a proposal the command is taken as it is: braces are the user's own.
+    Braces that the proposal does not name are the user's own.
     """
     if proposal is None or not proposal.placeholders:
         return list(command)
@@ -61,7 +61,7 @@ def environment(
     result["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ATTACH_PATH), base.get("PYTHONPATH", "")]))
     result["PACELINE_SUPERVISOR"] = token
     if ring_directory:
-        result["PACELINE_RING_DIR"] = ring_directory
+        result["PACELINE_RING_DIR"] = str(Path(ring_directory).absolute())  # the job may change its directory
     result.pop(VARIABLE, None)
     if proposal is not None:
         _check(proposal)
@@ -83,7 +83,7 @@ def _check(proposal: Proposal) -> None:
 
 
 def isolated_python(command: Sequence[str]) -> bool:
-    """Whether the command runs Python with -I or -E, which ignore PYTHONPATH and so our hooks."""
+    """Whether the command runs Python with -I or -E, which ignore PYTHONPATH, or -S: none runs our hooks."""
     for index, word in enumerate(command):
         if Path(word).name.startswith("python"):
             options = []
@@ -91,5 +91,5 @@ def isolated_python(command: Sequence[str]) -> bool:
                 if not re.fullmatch(r"-[bBdEhiIOqsSuvVx?P]+", option):
                     break
                 options.append(option)
-            return any("I" in option or "E" in option for option in options)
+            return any(set(option) & set("IES") for option in options)
     return False

@@ -10,7 +10,8 @@ from paceline_exporters.messages import Event, Outcome, Proposal
 from .rings import OwnRing
 
 NOT_ATTACHED = (
-    "no training process attached: python -I and -E ignore PYTHONPATH, and only a Hugging Face Trainer is watched"
+    "no training process attached: python -I, -E and -S run no sitecustomize, and only a Hugging Face Trainer is "
+    "watched; where a ring could not be made, the job's log says why"
 )
 Told = list[tuple[OwnRing, Event]]
 
@@ -100,5 +101,7 @@ def _with_metrics(outcome: Outcome, told: Told) -> Outcome:
     if not evaluations:
         return outcome
     metrics = evaluations[-1].detail.get("metrics", {})
+    if not isinstance(metrics, dict):
+        return outcome
     numbers = {k: float(v) for k, v in metrics.items() if isinstance(v, int | float) and math.isfinite(v)}
     return Outcome(outcome.state, outcome.reason, outcome.detail, outcome.exit_code, numbers, outcome.code)

@@ -14,8 +14,11 @@ from urllib.parse import urlsplit
 
 from paceline_exporters.messages import Acknowledgement, MessageError, Report, RingMark, RingReport
 
-from ..reports import ring_report
+from ..reports import START, ring_report
 from .rings import OwnRing, OwnRings
+
+# Agent and tuner are neighbours: a proxy for the world outside would be in the way.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,18 @@ class Reporter:
         deadline = time.monotonic() + self.settings.flush_seconds
         while not self._report(everything=True):
             if time.monotonic() > deadline:
-                report = self._news(self.rings.find(), everything=True)
-                return [] if report is None else [report.encode()]
+                return self._undelivered()
             time.sleep(self.settings.period_seconds)
         return []
+
+    def _undelivered(self) -> list[dict[str, Any]]:
+        """All that the tuner has not acknowledged, in reports of the usual size."""
+        found, reports = self.rings.find(), []
+        while (report := self._news(found, everything=True)) is not None:
+            reports.append(report.encode())
+            for item in report.rings:
+                self._known[item.ring].mark = _after(item, self._known[item.ring].mark)
+        return reports
 
     def _loop(self) -> None:
         while not self._ended.wait(self.settings.period_seconds):
@@ -113,7 +124,7 @@ class Reporter:
 
     def _listed_by_agent(self) -> set[str]:
         try:
-            with urllib.request.urlopen(self.settings.agent + "/v1/rings", timeout=1.0) as answer:
+            with _OPENER.open(self.settings.agent + "/v1/rings", timeout=1.0) as answer:
                 data = json.load(answer)
             same = origin(data.get("tuner") or "") == origin(self.settings.tuner)
             return {item["ring"] for item in data["rings"]} if same else set()
@@ -127,10 +138,20 @@ class Reporter:
             headers={"Content-Type": "application/json"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=self.settings.request_seconds) as answer:
+            with _OPENER.open(request, timeout=self.settings.request_seconds) as answer:
                 return Acknowledgement.decode(json.load(answer))
         except (OSError, ValueError, MessageError):
             return None  # the ring keeps it; the next round says it again
+
+
+def _after(said: RingReport, mark: RingMark | None) -> RingMark:
+    since = mark or START
+    return RingMark(
+        next_record=since.next_record if said.window is None else said.window.last + 1,
+        next_event=max([since.next_event, *(event.number + 1 for event in said.events)]),
+        generation=said.generation,
+        known=True,
+    )
 
 
 def origin(url: str) -> tuple[str | None, int | None]:

@@ -49,6 +49,14 @@ class OwnRings:
         latest = max((ring.attempt for ring in rings), default=0)
         return sorted((ring for ring in rings if ring.attempt == latest), key=lambda ring: ring.rank)
 
+    def finished(self) -> bool:
+        """Whether every rank of the latest attempt has said that its train() is over."""
+        rings = self.last_attempt()
+        return bool(rings) and all(
+            any(event.kind == "end" and event.detail.get("how") == "finished" for event in ring.reader.events(0))
+            for ring in rings
+        )
+
     def close(self) -> None:
         """Close every reader."""
         self._directory.close()

@@ -21,7 +21,7 @@ def summarize(rings: Sequence[OwnRing]) -> list[str]:
     if not rows:
         return []
     steps = [row for held in rows.values() for row in held]
-    seconds = sum(_of(row, "step_seconds") for row in steps)
+    seconds = sum(_of(row, "step_seconds") for row in steps) or 1.0
     median = statistics.median(_of(row, "step_seconds") for row in steps)
     shares = ", ".join(
         f"{phase.replace('_', ' ')} {sum(_of(row, phase + '_seconds') for row in steps) / seconds:.0%}"
@@ -38,12 +38,12 @@ def summarize(rings: Sequence[OwnRing]) -> list[str]:
 def _rows(ring: OwnRing) -> list[StepRow]:
     stop = ring.reader.cursors()[0]
     first = max(0, stop - layout.STEP_CAPACITY)
-    rows = ring.reader.steps(first, max(stop, first)) if stop < 2**63 else []
+    rows = ring.reader.steps(first, max(stop, first))
     return [row for row in rows[1:] if row is not None] or [row for row in rows if row is not None]
 
 
 def _span(rows: Sequence[StepRow]) -> float:
-    return sum(_of(row, "step_seconds") for row in rows)
+    return sum(_of(row, "step_seconds") for row in rows) or 1.0
 
 
 def _of(row: StepRow, name: str) -> float:

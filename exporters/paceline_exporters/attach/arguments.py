@@ -18,6 +18,7 @@ from .session import plain, reject
 from .stop import Rejected
 
 _MARK = "_paceline_inside_post_init"
+_WRAPPED = "_paceline_wrapped"
 
 
 def patch(module: Any) -> None:
@@ -33,7 +34,7 @@ def patch(module: Any) -> None:
             inherited.__func__(cls, **keywords)
         else:
             super(base, cls).__init_subclass__(**keywords)
-        if "__post_init__" in cls.__dict__:
+        if not hasattr(cls.__post_init__, _WRAPPED):  # its own, or that of a mixin before ours
             _wrap(cls)
 
     base.__init_subclass__ = classmethod(init_subclass)
@@ -54,6 +55,7 @@ def _wrap(cls: Any) -> None:
         finally:
             object.__delattr__(self, _MARK)
 
+    setattr(__post_init__, _WRAPPED, True)
     cls.__post_init__ = __post_init__
 
 

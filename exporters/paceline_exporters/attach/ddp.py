@@ -38,7 +38,7 @@ def patch(module: Any) -> None:
             raise session.reject(rejected) from None
         original(*bound.args, **bound.kwargs)
         try:
-            _read_back(self, bound.arguments)
+            _read_back(self, bound)
         except Rejected as rejected:
             raise session.reject(rejected) from None
         except Exception as error:  # telemetry must not stop training
@@ -53,17 +53,18 @@ def _bound(signature: inspect.Signature, model: Any, args: Any, keywords: Any) -
         if name not in signature.parameters:
             raise Rejected("unknown_name", f"this torch's DistributedDataParallel has no keyword {name!r}")
     bound = signature.bind(model, *args, **keywords)
-    bound.arguments.update(proposed)
-    bound.apply_defaults()
-    if "args" in bound.arguments:  # apply_defaults fills *args too; DDP has none
-        bound.arguments.pop("args")
+    for name, value in proposed.items():
+        # null is torch's own *unset*, which is not None for every keyword
+        bound.arguments[name] = signature.parameters[name].default if value is None else value
     return bound
 
 
-def _read_back(model: Any, arguments: dict[str, Any]) -> None:
-    keywords = {name: arguments[name] for name in _READ_BACK if name in arguments}
+def _read_back(model: Any, bound: inspect.BoundArguments) -> None:
+    bound.apply_defaults()
+    keywords = {name: bound.arguments[name] for name in _READ_BACK if name in bound.arguments}
     constructed.append(keywords)
-    for name, value in proposal.section("ddp").items():
+    for name in proposal.section("ddp"):
+        value = bound.arguments[name]
         attribute = _ATTRIBUTES.get(name)
         actual = getattr(model, attribute, value) if attribute else keywords.get(name, value)
         if actual != value:
@@ -84,10 +85,10 @@ def buckets(model: Any) -> dict[str, Any]:
     return {name: data[name] for name in names if name in data}
 
 
-def sampled_times(model: Any) -> tuple[float, float, float]:
-    """Of the last sampled iteration, seconds: backward compute, communication, exposed communication."""
+def sampled_times(model: Any) -> tuple[int, float, float, float]:
+    """The last sampled iteration (0: none yet), and its seconds of backward compute, communication, exposed."""
     data = model._get_ddp_logging_data()
     compute = data.get("backward_compute_time", 0) / 1e9
     communication = data.get("backward_comm_time", 0) / 1e9
     overlap = data.get("backward_compute_comm_overlap_time", 0) / 1e9
-    return compute, communication, communication - overlap
+    return data.get("iteration", 0), compute, communication, communication - overlap

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import sys
 from typing import Any
 
 from . import proposal
 from .notice import say
-from .session import event
-from .stop import Rejected, TrialOver
+from .session import event, reject
+from .stop import Rejected
 
 OFF: dict[str, Any] = {
     "save_strategy": "no",
@@ -25,6 +26,8 @@ OFF: dict[str, Any] = {
     "report_to": "none",
     "resume_from_checkpoint": None,
 }
+
+_SPEED = ("_runtime", "_per_second", "_time")
 
 TRACKERS_OFF = {
     "WANDB_MODE": "disabled",
@@ -53,15 +56,28 @@ def prepare(trainer: Any) -> None:
     integrations = sys.modules.get("transformers.integrations.integration_utils")
     trackers = tuple(getattr(integrations, "INTEGRATION_TO_CALLBACK", {}).values())
     for callback in list(trainer.callback_handler.callbacks):
-        if isinstance(callback, trackers) or type(callback).__name__ == "EarlyStoppingCallback":
+        names = {cls.__name__ for cls in type(callback).__mro__}
+        if isinstance(callback, trackers) or "EarlyStoppingCallback" in names:
             trainer.remove_callback(callback)
     for name in ("save_model", "push_to_hub", "_save_checkpoint"):
         setattr(trainer, name, functools.partial(_left_out, name))
 
 
+def from_the_beginning(args: Any, keywords: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Arguments of train() for a trial: it resumes from no checkpoint."""
+    if not proposal.harness():
+        return args, keywords
+    kept = {name: value for name, value in keywords.items() if name != "resume_from_checkpoint"}
+    return (None, *args[1:]) if args else args, kept
+
+
 def patch_models(module: Any) -> None:
     """In a trial, PreTrainedModel writes and pushes nothing, wherever the script asks for it."""
-    if proposal.harness():
+    try:
+        trial = bool(proposal.harness())
+    except Rejected as rejected:
+        raise reject(rejected) from None
+    if trial:
         for name in ("save_pretrained", "push_to_hub"):
             setattr(module.PreTrainedModel, name, functools.partialmethod(_left_out_of_model, name))
 
@@ -74,26 +90,39 @@ def _left_out_of_model(model: Any, name: str, *args: Any, **keywords: Any) -> No
     _left_out(name)
 
 
-def finish(trainer: Any) -> None:
-    """After train(): evaluate if the objective needs it, then end the script (raises TrialOver)."""
-    harness = proposal.harness()
-    if not harness:
+def evaluate(trainer: Any) -> None:
+    """After a trial's train(): evaluate where the objective needs it. Raises Rejected without an eval_dataset."""
+    if not proposal.harness().get("evaluate"):
         return
-    if harness.get("evaluate"):
-        if trainer.eval_dataset is None:
-            raise Rejected(
-                "not_effective", "the objective needs an evaluation, but the Trainer has no eval_dataset"
-            )
-        trainer.evaluate()
+    if trainer.eval_dataset is None:
+        raise Rejected("not_effective", "the objective needs an evaluation, but the Trainer has no eval_dataset")
+    trainer.evaluate()
+
+
+def finish() -> None:
+    """End a trial's process: what the script does after train() is not the trial's to do.
+
+    At once, without the interpreter's teardown: gloo's has been seen to hang there for good, and nothing that a
+    trial leaves behind needs it.
+    """
+    if not proposal.harness():
+        return
     say("the trial is over; the rest of the script is left out")
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_initialized():
-        distributed.destroy_process_group()
-    raise TrialOver
+    _flush(sys.stdout)
+    _flush(sys.stderr)
+    os._exit(0)
+
+
+def _flush(stream: Any) -> None:
+    try:
+        stream.flush()
+    except (OSError, ValueError, AttributeError):
+        return  # a closed stream has nothing to flush
 
 
 def evaluated(metrics: Any, step: float) -> None:
-    """Record an evaluation's metrics."""
+    """Record an evaluation's metrics; what an event has no room for is left out, loss last and speed first."""
     if isinstance(metrics, dict):
         numbers = {k: float(v) for k, v in metrics.items() if isinstance(v, (int, float)) and math.isfinite(v)}
-        event("evaluation", step, metrics=numbers)
+        ordered = sorted(numbers, key=lambda name: (name.endswith(_SPEED), "loss" not in name))
+        event("evaluation", step, metrics={name: numbers[name] for name in ordered})

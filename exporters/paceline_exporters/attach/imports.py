@@ -31,21 +31,21 @@ class _Finder:
         self._hooks = dict(hooks)
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        hook = self._hooks.pop(name, None)
-        if hook is None:
+        if name not in self._hooks:
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, hook)  # type: ignore[assignment]
+            spec.loader = _Loader(spec.loader, name, self._hooks)  # type: ignore[assignment]
         return spec
 
 
 class _Loader:
     """Stands in for the module's own loader until the module is loaded."""
 
-    def __init__(self, loader: Any, hook: tuple[str, str]) -> None:
+    def __init__(self, loader: Any, name: str, hooks: dict[str, tuple[str, str]]) -> None:
         self._loader = loader
-        self._hook = hook
+        self._name = name
+        self._hooks = hooks
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         module: ModuleType | None = self._loader.create_module(spec)
@@ -56,9 +56,11 @@ class _Loader:
             module.__spec__.loader = self._loader
         module.__loader__ = self._loader
         self._loader.exec_module(module)
-        ours, function = self._hook
+        hook = self._hooks.pop(self._name, None)  # spent only now: find_spec also asks without importing
+        if hook is None:
+            return
+        ours, function = hook
         try:
-            hook = __import__(f"{__package__}.{ours}", fromlist=[function])
-            getattr(hook, function)(module)
+            getattr(__import__(f"{__package__}.{ours}", fromlist=[function]), function)(module)
         except Exception as error:  # a library we do not know must still import
             failed("hooking " + module.__name__, error)

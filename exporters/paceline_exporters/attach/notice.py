@@ -12,7 +12,7 @@ def say(text: str) -> None:
     try:
         sys.stderr.write(f"paceline: {text}\n")
         sys.stderr.flush()
-    except (OSError, ValueError):  # a closed standard error is the job's business
+    except (OSError, ValueError, AttributeError):  # a closed or missing standard error is the job's business
         return
 
 

@@ -68,7 +68,7 @@ class Recorder:
             self.header = dict(header)
             self.update_header({})
             temporary.rename(self.path)
-        except OSError:
+        except BaseException:  # also a header that does not fit, or that JSON cannot hold
             os.close(self._descriptor)
             temporary.unlink()
             raise
@@ -167,6 +167,19 @@ def _event_json(kind: str, detail: dict[str, Any]) -> bytes:
     if len(body) <= layout.EVENT_JSON_BYTES:
         return body
     room = max(0, (layout.EVENT_JSON_BYTES - 200) // (6 * max(1, len(detail))))  # a character takes at most 6
-    cut = {str(key)[:40]: str(value)[:room] for key, value in list(detail.items())[:8]}
-    body = json.dumps({"kind": kind, "detail": cut}).encode()
+    cut = {str(key)[:40]: _cut(value, room) for key, value in list(detail.items())[:8]}
+    body = json.dumps({"kind": kind, "detail": cut}, default=str).encode()
     return body if len(body) <= layout.EVENT_JSON_BYTES else json.dumps({"kind": kind, "detail": {}}).encode()
+
+
+def _cut(value: Any, room: int) -> Any:
+    """A table keeps the first entries that fit, all else becomes text of `room` characters."""
+    if not isinstance(value, dict):
+        return str(value)[:room]
+    kept, used = {}, 0
+    for key, entry in value.items():
+        used += len(json.dumps({key: entry}, default=str))
+        if used > 6 * room:
+            break
+        kept[key] = entry
+    return kept

@@ -45,10 +45,11 @@ class Scalars:
         while self._pending and (self._arrived() or len(self._pending) > PATIENCE):
             self._take()
 
-    def flush(self) -> None:
-        """Write what is pending; training is over, waiting is allowed."""
+    def flush(self, wait: bool) -> None:
+        """Write what is pending. To `wait` is allowed when training is over; when it failed, it may never end."""
         while self._pending:
-            self._pending[0][2].synchronize()
+            if wait:
+                self._pending[0][2].synchronize()
             self._take()
 
     def _arrived(self) -> bool:

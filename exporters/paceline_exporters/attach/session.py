@@ -44,6 +44,9 @@ def recorder() -> Recorder | None:
         except RecorderError as error:
             _recorder = None
             say(f"steps are not recorded: {error}")
+        except Exception as error:  # telemetry must not stop training
+            _recorder = None
+            failed("recording steps", error)
     return _recorder if _recorder is not None and _recorder.writable else None
 
 
@@ -78,7 +81,7 @@ def reject(rejected: Rejected) -> Rejected:
 
 
 def _identity() -> dict[str, Any]:
-    data = proposal.current()
+    data = _proposal()
     return {
         "schema": 1,
         "run_id": run_id(),
@@ -99,12 +102,19 @@ def _identity() -> dict[str, Any]:
     }
 
 
+def _proposal() -> dict[str, Any]:
+    try:
+        return proposal.current()
+    except Rejected:  # that it cannot be read is what this ring is about to say
+        return proposal.EMPTY
+
+
 def run_id() -> str:
-    """From the proposal, else the scheduler's job, else rank 0's word through the default store.
+    """From the proposal, else the scheduler's job, else the first rank's word through the default store.
 
     A static multi-node torchrun leaves TORCHELASTIC_RUN_ID=none, so that one is not asked.
     """
-    given = proposal.current().get("run_id") or os.environ.get("PACELINE_RUN_ID")
+    given = _proposal().get("run_id") or os.environ.get("PACELINE_RUN_ID")
     if given:
         return str(given)
     job = os.environ.get("SLURM_JOB_ID")
@@ -116,14 +126,13 @@ def run_id() -> str:
 def _shared_id() -> str:
     from .agreement import default_store
 
-    own = f"run-{uuid.uuid4().hex[:12]}"
+    # The supervisor's token outlives restarts, so that they stay attempts of one run.
+    own = f"run-{(os.environ.get('PACELINE_SUPERVISOR') or uuid.uuid4().hex)[:12]}"
     store = default_store()
     if store is None:
         return own
-    key = f"paceline/run_id/{attempt()}"
-    if rank() == 0:
-        store.set(key, own)
-    return str(store.get(key).decode())
+    # Whoever comes first decides; nobody waits for a rank that may not be attached.
+    return str(store.compare_set("paceline/run_id", "", own).decode())
 
 
 def _libraries() -> dict[str, str]:

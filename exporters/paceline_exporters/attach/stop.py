@@ -1,4 +1,4 @@
-"""The two ways in which we end a script on purpose; everything else of ours leaves training alone."""
+"""The exception with which we end a script on purpose; everything else of ours leaves training alone."""
 
 from __future__ import annotations
 
@@ -19,10 +19,3 @@ class Rejected(SystemExit):
 
     def __str__(self) -> str:
         return self.reason
-
-
-class TrialOver(SystemExit):
-    """A trial ends where train() returns: what the script does after it is not the trial's to do."""
-
-    def __init__(self) -> None:
-        super().__init__(0)

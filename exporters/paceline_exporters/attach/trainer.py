@@ -10,31 +10,33 @@ from . import arguments, ddp, harness, proposal, session
 from .agreement import agree
 from .notice import failed
 from .steps import StepClock
-from .stop import Rejected, TrialOver
+from .stop import Rejected
 
 
 def patch(module: Any) -> None:
     """Wrap Trainer.train and Trainer.evaluate of transformers.trainer."""
     cls = module.Trainer
-    cls.train = _wrapped_train(cls.train)
-    cls.evaluate = _wrapped_evaluate(cls.evaluate)
+    train, evaluate = _wrapped_train(cls.train), _wrapped_evaluate(cls.evaluate)  # both, or neither
+    cls.train, cls.evaluate = train, evaluate
 
 
 def _wrapped_train(original: Any) -> Any:
     @functools.wraps(original)
-    def train(self: Any, resume_from_checkpoint: Any = None, *args: Any, **keywords: Any) -> Any:
-        if proposal.harness():
-            resume_from_checkpoint = None  # a trial starts from the job's own beginning
+    def train(self: Any, *args: Any, **keywords: Any) -> Any:
+        clock = None
         try:
+            args, keywords = harness.from_the_beginning(args, keywords)
             clock = _begin(self)
-            answer = original(self, resume_from_checkpoint, *args, **keywords)
-            _end(clock, "finished")
-            harness.finish(self)
-        except TrialOver:
-            raise
+            answer = original(self, *args, **keywords)
+            _remove(clock)
+            harness.evaluate(self)
+            session.event("end", how="finished")
+            harness.finish()
         except Rejected as rejected:
+            _remove(clock, wait=False)
             raise session.reject(rejected) from None
         except BaseException as error:
+            _remove(clock, wait=False)
             _raised(error, self)
             raise
         return answer
@@ -45,30 +47,43 @@ def _wrapped_train(original: Any) -> Any:
 def _begin(trainer: Any) -> StepClock | None:
     harness.prepare(trainer)
     ring = session.recorder()
-    if ring is None:
-        if proposal.given():
-            verify(trainer)
-        return None
+    clock = None
     try:
-        clock = StepClock(trainer, ring, before_first_step=verify)
-        clock.install()
+        if ring is not None:
+            clock = StepClock(trainer, ring, before_first_step=verify)
+            clock.install()
+            return clock
     except Exception as error:  # a Trainer we do not know must still train
         failed("watching the Trainer", error)
-        return None
-    return clock
+        _remove(clock, wait=False)
+    if proposal.given():
+        verify(trainer, built=False)
+    return None
 
 
-def _end(clock: StepClock | None, how: str) -> None:
-    if clock is not None:
-        clock.remove()
-    session.event("end", how=how)
+def _remove(clock: StepClock | None, wait: bool = True) -> None:
+    try:
+        if clock is not None:
+            clock.remove(wait)
+    except Exception as error:  # telemetry must not stop training, nor hide why it stopped
+        failed("writing the last steps", error)
 
 
-def verify(trainer: Any) -> None:
+def verify(trainer: Any, built: bool = True) -> None:
     """Before the first step: what took effect, is it what was proposed, and the same on all ranks?
 
-    Raises Rejected.
+    `built`: DistributedDataParallel is, where the job uses it. Raises Rejected.
     """
+    try:
+        _verify(trainer, built)
+    except Exception as error:  # arguments or a model that we cannot describe
+        if proposal.given():
+            text = f"what took effect cannot be read back: {type(error).__name__}: {error}"
+            raise Rejected("not_effective", text) from error
+        failed("describing the job", error)
+
+
+def _verify(trainer: Any, built: bool) -> None:
     actual = arguments.effective(trainer.args)
     session.describe(
         effective={"arguments": actual, "ddp": ddp.constructed[-1] if ddp.constructed else {}},
@@ -77,7 +92,7 @@ def verify(trainer: Any) -> None:
     )
     if proposal.given():
         arguments.check_effective(trainer.args)
-        if proposal.section("ddp") and not ddp.constructed:
+        if built and proposal.section("ddp") and not ddp.constructed:
             raise Rejected(
                 "not_effective", "the job builds no DistributedDataParallel, so ddp keywords have no effect"
             )
@@ -98,14 +113,17 @@ def _wrapped_evaluate(original: Any) -> Any:
     @functools.wraps(original)
     def evaluate(self: Any, *args: Any, **keywords: Any) -> Any:
         metrics = original(self, *args, **keywords)
-        harness.evaluated(metrics, float(self.state.global_step))
+        try:
+            harness.evaluated(metrics, float(self.state.global_step))
+        except Exception as error:  # telemetry must not stop training
+            failed("recording an evaluation", error)
         return metrics
 
     return evaluate
 
 
 def _raised(error: BaseException, trainer: Any) -> None:
-    step = float(trainer.state.global_step)
+    step = float(getattr(getattr(trainer, "state", None), "global_step", "nan"))
     kind = "oom" if out_of_memory(error) else "exception"
     session.event(kind, step, type=type(error).__name__, message=str(error))
     session.event("end", step, how=kind)

@@ -1,4 +1,4 @@
-"""Sources: one subject, one file, one method. A new module in this directory with `create(world)` is a new source."""
+"""Sources: one subject, one file, one method. A new module here with `create(world)` is a new source."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from ..rings import default_directory
 
 @dataclass(frozen=True)
 class World:
-    """Where sources look. Every root is a parameter: a container sees the host elsewhere, a test brings its own."""
+    """Where sources look. Every root is a parameter: a container sees it elsewhere, a test brings its own."""
 
     procfs: Path = Path("/proc")
     sysfs: Path = Path("/sys")

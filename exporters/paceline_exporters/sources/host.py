@@ -64,7 +64,8 @@ class HostSource:
         memory = psutil.virtual_memory()
         for kind, family in MEMORY_BYTES.items():
             samples.add(family, getattr(memory, kind, None))
-        for device, counters in sorted(psutil.net_io_counters(pernic=True).items()):
+        # The kernel's counters have 64 bits: one that fell is a new device, which is a reset and no wrap.
+        for device, counters in sorted(psutil.net_io_counters(pernic=True, nowrap=False).items()):
             if not device.startswith(SKIPPED_DEVICES):
                 for field, family in NETWORK.items():
                     samples.add(family, getattr(counters, field), device)

@@ -63,6 +63,8 @@ class LocalRun:
     directory: RunDirectory
     process: subprocess.Popen[bytes]
     stopped_because: str = ""
+    progress: Mapping[str, float] = field(default_factory=dict)
+    """What the tuner last said of it: step, steps, throughput."""
 
     def ended(self) -> tuple[Outcome, list[dict[str, Any]]] | None:
         """How it ended, None while it runs."""

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from paceline_exporters.messages import Outcome
 
 from ..client import TunerAway, TunerClient, patiently
 from .local import LocalLauncher, LocalRun
+from .words import describe
 
 HEARTBEAT_SECONDS = 2.0
 POLL_SECONDS = 0.2
@@ -121,6 +123,7 @@ class SubmitLoop:
             decision = self.tuner.heartbeat(run.run_id)
         except TunerAway:
             return  # the job goes on; the lease is longer than a restart of the tuner
+        run.progress = decision.progress
         if decision.action == "stop" and not run.stopped_because:
             self.say(f"{run.run_id}: stopping: {decision.reason}")
             run.stop(decision.reason)
@@ -128,22 +131,13 @@ class SubmitLoop:
     def _end(self, run: LocalRun, outcome: Outcome, unsent: list[dict[str, Any]]) -> None:
         answer = self._deliver(run.run_id, outcome, unsent)
         del self.running[run.run_id]
-        line = f"{run.run_id}: {answer.get('outcome') or outcome.state}: {answer.get('reason') or outcome.detail}"
-        self.say(line)
+        state, reason = answer.get("outcome") or outcome.state, answer.get("reason") or outcome.detail
+        self.say(f"{run.run_id}: {state}{': ' if reason else ''}{reason}")
         if outcome.state == "failed":
             self.say(f"{run.run_id}: log at {run.directory.log}")
 
     def _deliver(self, run_id: str, outcome: Outcome, unsent: list[dict[str, Any]]) -> Mapping[str, Any]:
         for report in unsent:
-            patiently(lambda report=report: self.tuner.post_report(report), AWAY_SECONDS)
+            patiently(partial(self.tuner.post_report, report), AWAY_SECONDS)
         answer: Mapping[str, Any] = patiently(lambda: self.tuner.end(run_id, outcome), AWAY_SECONDS)
         return answer
-
-
-def describe(proposal: Mapping[str, Any]) -> str:
-    """A proposal in a few words: what it sets, or that it is the job's own default."""
-    named = {**proposal.get("arguments", {}), **{f"ddp.{k}": v for k, v in proposal.get("ddp", {}).items()}}
-    named |= {**proposal.get("env", {}), **proposal.get("placeholders", {})}
-    words = [f"{name}={'unset' if value is None else value}" for name, value in named.items()]
-    kind = "default" if not words else " ".join(words)
-    return f"{proposal['kind']} {proposal['trial']}: {kind}"

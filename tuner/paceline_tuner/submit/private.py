@@ -1,4 +1,4 @@
-"""A tuner of one's own: started for one `paceline tune`, on a free port, with its database in the study's directory."""
+"""A tuner of one's own for one `paceline tune`: on a free port, with its database in the study's directory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,11 @@ class PrivateTuner:
         log = self.root / "tuner.log"
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
-                [*command, *flags], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
+                [*command, *flags],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,
             )
         output = self._process.stdout
         found = _ADDRESS.search(output.readline()) if output is not None else None

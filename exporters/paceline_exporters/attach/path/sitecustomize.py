@@ -45,5 +45,6 @@ def _hand_over() -> None:
 try:
     _attach()
 except Exception as error:  # whatever is wrong with us, the job's Python must start
-    sys.stderr.write(f"paceline: not attached: {type(error).__name__}: {error}\n")
+    if sys.stderr is not None:
+        sys.stderr.write(f"paceline: not attached: {type(error).__name__}: {error}\n")
 _hand_over()

@@ -1,0 +1,146 @@
+"""The agent's own metrics: how its sources fare, what it costs, what became of its reports.
+
+Sampled by the scrape itself, so that it is always there and always fresh.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from paceline_exporters.metrics import Distribution, Family, Samples
+
+from .reporter import Reporter
+from .ringlist import RingList
+from .sampler import Sampler
+
+NAME = "agent"
+SCRAPE_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+SCRAPE_RESULTS = ("ok", "busy", "bad_request", "slow_client")
+_OWN = Path("/proc/self")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def _family(name: str, text: str, kind: str = "gauge", unit: str = "", *labels: str) -> Family:
+    return Family(f"paceline_agent_{name}", text, kind, unit, labels)  # type: ignore[arg-type] # literals below
+
+
+INFO = _family("info", "This agent.", "info", "", "version", "python", "node")
+SUCCESS = _family(
+    "source_success", "1 if the source's latest sample was good and in time.", "gauge", "", "source"
+)
+DURATION = _family("source_duration_seconds", "Time the latest sample took.", "gauge", "seconds", "source")
+AGE = _family("source_age_seconds", "Age of the sample that is served.", "gauge", "seconds", "source")
+LAST_SUCCESS = _family(
+    "source_last_success_timestamp_seconds", "Unix time of the latest good sample.", "gauge", "seconds", "source"
+)
+FAILURES = _family("source_failures_total", "Failed samples by class.", "counter", "", "source", "error")
+SERIES = _family("source_series", "Series served; 0 when the sample is stale.", "gauge", "", "source")
+DROPPED = _family(
+    "source_series_dropped_total", "Series over the budget, summed over samples.", "counter", "", "source"
+)
+CPU = _family("cpu_seconds_total", "CPU time of the agent.", "counter", "seconds")
+MEMORY = _family("resident_memory_bytes", "Resident memory of the agent.", "gauge", "bytes")
+FILES = _family("open_files", "File descriptors the agent holds.")
+LAG = _family("loop_lag_seconds", "How late the event loop last woke.", "gauge", "seconds")
+SCRAPES = _family("scrapes_total", "Scrapes by result.", "counter", "", "result")
+SCRAPE_SECONDS = _family("scrape_duration_seconds", "Time to make a scrape's answer.", "histogram", "seconds")
+RINGS_REMOVED = _family(
+    "rings_removed_total", "Rings removed after nobody held them for the retention.", "counter"
+)
+REPORTS = _family("reports_total", "Reports to the tuner by what became of them.", "counter", "", "result")
+SPOOL_BYTES = _family("spool_bytes", "What waits on disk for the tuner.", "gauge", "bytes")
+SPOOL_REPORTS = _family("spool_reports", "Reports that wait on disk for the tuner.")
+SPOOL_DROPPED = _family("spool_dropped_total", "Reports removed because the spool was full.", "counter")
+SPOOL_CORRUPT = _family("spool_corrupt_total", "Spool files that did not check and were removed.", "counter")
+
+
+@dataclass
+class Scrapes:
+    """How scrapes went."""
+
+    results: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SCRAPE_RESULTS, 0))
+    seconds: Distribution = field(default_factory=lambda: Distribution(SCRAPE_BOUNDS))
+
+
+@dataclass
+class Itself:
+    """The agent as a source; `sample` is called by the scrape, not by a worker."""
+
+    node: str
+    samplers: Sequence[Sampler]
+    rings: RingList
+    reporter: Reporter | None = None
+    scrapes: Scrapes = field(default_factory=Scrapes)
+    loop_lag_seconds: float = 0.0
+
+    name = NAME
+    families = (
+        *(INFO, SUCCESS, DURATION, AGE, LAST_SUCCESS, FAILURES, SERIES, DROPPED, CPU, MEMORY, FILES, LAG),
+        *(SCRAPES, SCRAPE_SECONDS, RINGS_REMOVED),
+        *(REPORTS, SPOOL_BYTES, SPOOL_REPORTS, SPOOL_DROPPED, SPOOL_CORRUPT),
+    )
+
+    def sample(self) -> Samples:
+        """Look at the agent now."""
+        samples = Samples()
+        samples.add(INFO, 1, own_version(), platform.python_version(), self.node)
+        _add_sources(samples, self.samplers)
+        _add_process(samples)
+        samples.add(LAG, self.loop_lag_seconds)
+        for result, count in self.scrapes.results.items():
+            samples.add(SCRAPES, count, result)
+        samples.add(SCRAPE_SECONDS, self.scrapes.seconds)
+        samples.add(RINGS_REMOVED, self.rings.removed)
+        if self.reporter is not None:
+            _add_reports(samples, self.reporter)
+        return samples
+
+
+@cache
+def own_version() -> str:
+    """Of the installed distribution."""
+    try:
+        return version("paceline")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _add_sources(samples: Samples, samplers: Iterable[Sampler]) -> None:
+    for sampler in samplers:
+        sampler.check_deadline()
+        name, section, finished = sampler.source.name, sampler.fresh(), sampler.finished
+        samples.add(SUCCESS, None if sampler.success is None else int(sampler.success), name)
+        samples.add(DURATION, sampler.duration_seconds, name)
+        samples.add(AGE, sampler.age_seconds(), name)
+        samples.add(LAST_SUCCESS, finished.wall if finished else None, name)
+        for error, count in sampler.failures.items():
+            samples.add(FAILURES, count, name, error)
+        samples.add(SERIES, section.series if section else 0, name)
+        samples.add(DROPPED, sampler.dropped, name)
+
+
+def _add_process(samples: Samples) -> None:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    samples.add(CPU, usage.ru_utime + usage.ru_stime)
+    try:
+        samples.add(MEMORY, int((_OWN / "statm").read_bytes().split()[1]) * _PAGE_BYTES)
+        samples.add(FILES, sum(1 for _ in (_OWN / "fd").iterdir()))
+    except OSError:
+        return  # no /proc: what is unknown is absent
+
+
+def _add_reports(samples: Samples, reporter: Reporter) -> None:
+    for result, count in reporter.results.items():
+        samples.add(REPORTS, count, result)
+    spool = reporter.spool
+    samples.add(SPOOL_BYTES, spool.size)
+    samples.add(SPOOL_REPORTS, len(spool))
+    samples.add(SPOOL_DROPPED, spool.dropped)
+    samples.add(SPOOL_CORRUPT, spool.corrupt)

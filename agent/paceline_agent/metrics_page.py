@@ -1,0 +1,46 @@
+"""docs/metrics.md, from the families: `python -m paceline_agent.metrics_page > docs/metrics.md`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+
+from paceline_exporters.metrics import Family
+from paceline_exporters.sources import discover
+from paceline_exporters.sources.contract import World
+
+from .itself import Itself
+
+HEAD = """# Metrics
+
+Made from the code by `python -m paceline_agent.metrics_page > docs/metrics.md`; a test holds the two together.
+
+`/metrics` speaks the Prometheus text format and OpenMetrics. Units are base units. Counters never go down while
+the agent runs. What is unknown is absent, never 0; events that are rare start at 0. A source that fails, hangs or
+grows stale (older than twice its period, and than 3 s) loses its own series only, and
+`paceline_agent_source_success` says so. `/metrics?name[]=NAME` asks for one source or one family.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    owners: list[tuple[str, str, Sequence[Family]]] = [
+        (source.name, f"Sampled every {source.period_seconds:g} s.", source.families)
+        for source in discover(World())
+    ]
+    owners.append((Itself.name, "Sampled by each scrape.", Itself.families))
+    return HEAD + "".join(f"\n## {name}\n\n{when}\n\n{_table(families)}" for name, when, families in owners)
+
+
+def _table(families: Sequence[Family]) -> str:
+    return "\n".join(("| metric | type | labels | meaning |", "|---|---|---|---|", *_rows(families), ""))
+
+
+def _rows(families: Sequence[Family]) -> Iterator[str]:
+    for family in families:
+        labels = ", ".join(f"`{label}`" for label in family.labels)
+        yield f"| `{family.name}` | {family.type} | {labels} | {family.help} |"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -1,0 +1,129 @@
+"""A source's worker: its own thread, its own clock, and an honest word on how it fares."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from paceline_exporters.metrics import Renderer, Section
+from paceline_exporters.sources.contract import Source
+
+log = logging.getLogger(__name__)
+
+FRESH_FLOOR_SECONDS = 3.0
+"""A sample of a source with a sub-second period may be this old: a busy machine is no reason to lose series."""
+# First match wins.
+ERROR_CLASSES: Sequence[tuple[str, type[BaseException]]] = (
+    ("permission", PermissionError),
+    ("missing", FileNotFoundError),
+    ("io", OSError),
+    ("bug", Exception),
+)
+DEADLINE = "deadline"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The last good sample."""
+
+    section: Section
+    at: float
+    """Monotonic, seconds: when the sample was begun."""
+    wall: float
+    """Unix time, seconds."""
+
+
+class Sampler:
+    """Samples one source in a daemon thread, so that a source that hangs hangs alone, also at exit."""
+
+    def __init__(
+        self,
+        source: Source,
+        budget: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.source = source
+        self.finished: Finished | None = None
+        self.success: bool | None = None
+        """Of the latest attempt that ended or overran; None before."""
+        self.duration_seconds: float | None = None
+        self.failures = dict.fromkeys((DEADLINE, *(name for name, _ in ERROR_CLASSES)), 0)
+        self.done = threading.Event()
+        """Set once the first attempt has ended, well or not."""
+        self._renderer = Renderer(source.families, budget)
+        self._clock = clock
+        self._began: float | None = None
+        self._overran = False
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, name=f"source-{source.name}", daemon=True)
+
+    @property
+    def dropped(self) -> int:
+        """Series left out for want of budget, summed over samples."""
+        return self._renderer.dropped
+
+    def start(self) -> None:
+        """Begin to sample."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the thread to end; one that hangs is left behind."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=1.0)
+
+    def fresh(self) -> Section | None:
+        """The last good sample's section, None when there is none or it is stale."""
+        finished = self.finished
+        limit = max(2 * self.source.period_seconds, FRESH_FLOOR_SECONDS)
+        return finished.section if finished and self._clock() - finished.at <= limit else None
+
+    def age_seconds(self) -> float | None:
+        """Of the last good sample."""
+        return None if self.finished is None else self._clock() - self.finished.at
+
+    def check_deadline(self) -> None:
+        """Notice an attempt that overruns now; called when the source is asked about."""
+        with self._lock:
+            overrun = self._began is not None and self._clock() - self._began > self.source.deadline_seconds
+            if overrun and not self._overran:
+                self._overran = True
+                self._fail(DEADLINE, TimeoutError(f"no sample within {self.source.deadline_seconds} s"))
+
+    def sample_once(self) -> None:
+        """One attempt, in the calling thread."""
+        began, wall = self._clock(), time.time()
+        with self._lock:
+            self._began, self._overran = began, False
+        try:
+            section = self._renderer.render(self.source.sample())
+        except Exception as error:  # noqa: BLE001 - the boundary of a source: it may raise anything
+            with self._lock:
+                self._began = None
+                self._fail(next(name for name, kind in ERROR_CLASSES if isinstance(error, kind)), error)
+        else:
+            self.check_deadline()
+            with self._lock:
+                self._began = None
+                self.finished, self.success = Finished(section, began, wall), not self._overran
+        self.duration_seconds = self._clock() - began
+        self.done.set()
+
+    def _fail(self, error_class: str, error: BaseException) -> None:
+        if self.success is not False:  # once per outage, not once per period
+            log.warning(
+                "source %s fails (%s): %s; its series will be absent", self.source.name, error_class, error
+            )
+        self.success = False
+        self.failures[error_class] += 1
+
+    def _work(self) -> None:
+        period, rest = self.source.period_seconds, 0.0
+        while not self._stopping.wait(rest):
+            self.sample_once()
+            # A source that is slower than its period still rests: it must not eat a whole core.
+            rest = max(period - (self.duration_seconds or 0.0), period / 4)

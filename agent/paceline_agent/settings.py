@@ -1,0 +1,104 @@
+"""The agent's settings: checked once, where they are made, and passed down unchanged."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from paceline_exporters.sources.contract import World
+
+DEFAULT_ADDRESS = "127.0.0.1:19470"
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the text names the flag and what it takes."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a client may cost."""
+
+    concurrent_scrapes: int = 8
+    """Answered at once; beyond that 503."""
+    send_seconds: float = 10.0
+    """A client that has not taken its answer by then is dropped."""
+    silent_seconds: float = 10.0
+    """A connection that has not sent its first request by then is dropped."""
+    line_bytes: int = 8190
+    """Longest request line and longest header."""
+    connections: int = 64
+    """Open at once; the oldest silent ones go first."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that `paceline agent` can be told."""
+
+    listen_address: str = DEFAULT_ADDRESS
+    """host:port, :port or [host]:port; port 0 takes a free one. Raises SettingsError."""
+    world: World = field(default_factory=World)
+    ring_retention_seconds: float = 3600.0
+    """Rings that nobody holds are removed after this."""
+    tuner_url: str | None = None
+    """Where windows go; the agent posts to no other address."""
+    spool_directory: Path = field(default_factory=lambda: default_spool())
+    spool_bytes: int = 64 * 2**20
+    """Most the spool may hold; the oldest goes first."""
+    series_per_source: int = 5000
+    """Budget; what comes last is dropped and counted."""
+    report_seconds: float = 2.0
+    """Period of looking at the rings and reporting what is new."""
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        """Raises SettingsError."""
+        split_address(self.listen_address)
+        for flag, path in (("--path.procfs", self.world.procfs), ("--path.sysfs", self.world.sysfs)):
+            if not path.is_dir():
+                raise SettingsError(f"{flag}: {path} is not a directory")
+        if self.world.rings.exists() and not (
+            self.world.rings.is_dir() and os.access(self.world.rings, os.R_OK | os.X_OK)
+        ):
+            raise SettingsError(f"--rings.directory: {self.world.rings} is not a directory this user can read")
+        if self.tuner_url is not None:
+            _check_url(self.tuner_url)
+
+
+def default_spool() -> Path:
+    """$XDG_STATE_HOME/paceline/spool, else ~/.local/state/paceline/spool."""
+    state = os.environ.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local" / "state") / "paceline" / "spool"
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host (empty means all interfaces) and port. Raises SettingsError."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise SettingsError(f"--web.listen-address: expected host:port, got {address!r}")
+    return host.strip("[]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server bound to `host`."""
+    return host == "localhost" or host == "::1" or host.startswith("127.")
+
+
+def duration(text: str) -> float:
+    """Seconds from `90`, `90s`, `5m`, `1h`, `2d`. Raises ValueError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h|d|)", text)
+    if not match:
+        raise ValueError(f"expected a duration such as 90s, 5m or 1h, got {text!r}")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise SettingsError(f"--tuner.url: expected an address such as http://tuner:19471, got {url!r}")

@@ -1,0 +1,212 @@
+"""The agent's HTTP server: it joins bytes that are ready, and lets no client hold it up."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from paceline_exporters.messages import SCHEMA
+from paceline_exporters.metrics import CONTENT_TYPES, Family, Renderer, Section, exposition, exposition_gzip
+
+from .itself import Itself
+from .negotiation import accepts_gzip, choose_format
+from .sampler import Sampler
+from .settings import Settings, split_address
+
+PAGES = ("/metrics", "/healthz", "/readyz", "/v1/rings")
+STUCK_SECONDS = 5.0
+"""A loop that has not beaten for so long is stuck."""
+BEAT_SECONDS = 1.0
+
+
+class UnknownName(ValueError):
+    """A `name[]` that is neither a source nor a family: correct the scrape's parameters."""
+
+
+class ListenError(Exception):
+    """The address cannot be listened on; the text says why and what to do."""
+
+
+@dataclass
+class Exposition:
+    """All that a scrape can ask for."""
+
+    itself: Itself
+    samplers: Sequence[Sampler]
+    budget: int
+
+    def __post_init__(self) -> None:
+        self._renderer = Renderer(self.itself.families, self.budget)
+        self._names: dict[str, tuple[Family, ...]] = {}
+        owners = [(sampler.source.name, sampler.source.families) for sampler in self.samplers]
+        for name, families in [(self.itself.name, self.itself.families), *owners]:
+            self._names[name] = tuple(families)
+            self._names.update((family.name, (family,)) for family in families)
+
+    def sections(self, names: Sequence[str] = ()) -> list[Section]:
+        """What is fresh, of these sources and families or of all. Raises UnknownName."""
+        unknown = [name for name in names if name not in self._names]
+        if unknown:
+            raise UnknownName(f"no source and no family is named {', '.join(unknown)}; see / for the sources")
+        own = self._renderer.render(self.itself.sample())
+        fresh = [own, *(section for sampler in self.samplers if (section := sampler.fresh()) is not None)]
+        if not names:
+            return fresh
+        wanted = frozenset(family for name in names for family in self._names[name])
+        return [section.only(wanted) for section in fresh]
+
+
+class Web:
+    """Serves one agent."""
+
+    def __init__(self, settings: Settings, shown: Exposition) -> None:
+        self._settings = settings
+        self._shown = shown
+        self._scraping = 0
+        self._beat = time.monotonic()
+        self._met: dict[asyncio.BaseProtocol, float] = {}
+        self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> str:
+        """Listen; returns the URL. Raises ListenError."""
+        app = web.Application(middlewares=[self._limit])
+        handlers = (self._metrics, self._healthz, self._readyz, self._rings)
+        app.add_routes([web.get(path, handler) for path, handler in zip(PAGES, handlers, strict=True)])
+        app.router.add_get("/", self._index)
+        line = self._settings.limits.line_bytes
+        self._runner = web.AppRunner(app, access_log=None, max_line_size=line, max_field_size=line)
+        await self._runner.setup()
+        host, port = split_address(self._settings.listen_address)
+        assert self._runner.server is not None
+        try:
+            self._server = await asyncio.get_running_loop().create_server(
+                self._runner.server, host or None, port, backlog=self._settings.limits.connections
+            )
+        except OSError as error:
+            await self._runner.cleanup()
+            raise ListenError(
+                f"cannot listen on {self._settings.listen_address} ({error.strerror}): "
+                "free the port or set --web.listen-address"
+            ) from error
+        return _url(self._server)
+
+    async def stop(self) -> None:
+        """Take no more connections, end those that are open."""
+        if self._server is not None:
+            self._server.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def watch(self) -> None:
+        """Beat, and drop connections that say nothing; for ever."""
+        while True:
+            due = time.monotonic() + BEAT_SECONDS
+            await asyncio.sleep(BEAT_SECONDS)
+            self._beat = time.monotonic()
+            self._shown.itself.loop_lag_seconds = max(0.0, self._beat - due)
+            self._drop_silent()
+
+    def _drop_silent(self) -> None:
+        assert self._runner is not None and self._runner.server is not None
+        limits, now = self._settings.limits, time.monotonic()
+        self._met = {c: self._met.get(c, now) for c in self._runner.server.connections}
+        silent = sorted((c for c, met in self._met.items() if met != SPOKE), key=self._met.__getitem__)
+        excess = len(self._met) - limits.connections
+        for index, connection in enumerate(silent):
+            if index < excess or now - self._met[connection] > limits.silent_seconds:
+                _abort(connection)
+
+    @web.middleware
+    async def _limit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self._met[request.protocol] = SPOKE
+        if request.can_read_body:
+            raise web.HTTPRequestEntityTooLarge(max_size=0, actual_size=request.content_length or 1)
+        return await handler(request)
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        if self._scraping >= self._settings.limits.concurrent_scrapes:
+            self._shown.itself.scrapes.results["busy"] += 1
+            return web.Response(status=503, text="too many scrapes at once\n", headers={"Retry-After": "1"})
+        self._scraping += 1
+        try:
+            return await self._scrape(request)
+        finally:
+            self._scraping -= 1
+
+    async def _scrape(self, request: web.Request) -> web.Response:
+        scrapes, began = self._shown.itself.scrapes, time.perf_counter()
+        try:
+            sections = self._shown.sections(request.query.getall("name[]", ()))
+        except UnknownName as error:
+            scrapes.results["bad_request"] += 1
+            return web.Response(status=400, text=f"{error}\n")
+        response = _encoded(request, sections)
+        scrapes.seconds.observe(time.perf_counter() - began)
+        try:
+            async with asyncio.timeout(self._settings.limits.send_seconds):
+                await response.prepare(request)
+                await response.write_eof()
+            scrapes.results["ok"] += 1
+        except TimeoutError:
+            scrapes.results["slow_client"] += 1
+            _abort(request.protocol)
+        return response
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        return web.Response(text="alive\n")
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        missing = [sampler.source.name for sampler in self._shown.samplers if sampler.finished is None]
+        late = time.monotonic() - self._beat
+        if missing:
+            return web.Response(status=503, text=f"no sample yet of {', '.join(missing)}\n")
+        if late > STUCK_SECONDS:
+            return web.Response(status=503, text=f"the event loop stood still for {late:.1f} s\n")
+        return web.Response(text="ready\n")
+
+    async def _rings(self, _request: web.Request) -> web.Response:
+        rings = await self._shown.itself.rings.listing()
+        tuner = self._settings.tuner_url
+        return web.json_response(
+            {"schema": SCHEMA, "node": self._settings.world.node, "tuner": tuner, "rings": rings}
+        )
+
+    async def _index(self, _request: web.Request) -> web.Response:
+        sources = [self._shown.itself.name, *(sampler.source.name for sampler in self._shown.samplers)]
+        links = [(page, page) for page in PAGES]
+        links += [(f"/metrics?name[]={name}", f"source {name} only") for name in sources]
+        items = "".join(f'<li><a href="{html.escape(to)}">{html.escape(text)}</a></li>' for to, text in links)
+        head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Paceline agent</title>'
+        node = html.escape(self._settings.world.node)
+        page = f"{head}<h1>Paceline agent on {node}</h1><ul>{items}</ul></html>"
+        return web.Response(text=page, content_type="text/html")
+
+
+SPOKE = float("inf")
+
+
+def _encoded(request: web.Request, sections: Sequence[Section]) -> web.Response:
+    form = choose_format(request.headers.get("Accept", ""))
+    headers = {"Content-Type": CONTENT_TYPES[form], "Vary": "Accept, Accept-Encoding"}
+    if accepts_gzip(request.headers.get("Accept-Encoding", "")):
+        headers["Content-Encoding"] = "gzip"
+        return web.Response(body=exposition_gzip(sections, form), headers=headers)
+    return web.Response(body=exposition(sections, form), headers=headers)
+
+
+def _abort(connection: asyncio.BaseProtocol) -> None:
+    transport = getattr(connection, "transport", None)  # None once it is closed
+    if transport is not None:
+        transport.abort()
+
+
+def _url(server: asyncio.Server) -> str:
+    host, port, *_ = server.sockets[0].getsockname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

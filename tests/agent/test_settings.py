@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from paceline_agent.settings import Settings, SettingsError, duration, is_loopback, split_address
+from paceline_exporters.sources.contract import World
+
+
+@pytest.mark.parametrize(
+    ("address", "parts"),
+    [
+        ("127.0.0.1:19470", ("127.0.0.1", 19470)),
+        (":0", ("", 0)),
+        ("[::1]:80", ("::1", 80)),
+        ("node:1", ("node", 1)),
+    ],
+)
+def test_split_address(address: str, parts: tuple[str, int]) -> None:
+    assert split_address(address) == parts
+
+
+@pytest.mark.parametrize("address", ["", "19470", "host:", "host:many", "host:70000"])
+def test_bad_addresses(address: str) -> None:
+    with pytest.raises(SettingsError, match=r"--web\.listen-address"):
+        Settings(listen_address=address)
+
+
+@pytest.mark.parametrize("url", ["tuner", "ftp://tuner", "http://", "http://tuner:port", "http://[x"])
+def test_bad_tuner_urls(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"--tuner\.url"):
+        Settings(tuner_url=url)
+
+
+def test_roots_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"--path\.procfs"):
+        Settings(world=World(procfs=tmp_path / "missing"))
+
+
+def test_a_ring_directory_may_be_missing_but_no_file(tmp_path: Path) -> None:
+    Settings(world=World(rings=tmp_path / "missing"))
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match=r"--rings\.directory"):
+        Settings(world=World(rings=tmp_path / "file"))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("1.5s", 1.5), ("5m", 300), ("1h", 3600), ("2d", 172800)]
+)
+def test_duration(text: str, seconds: float) -> None:
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "h", "-1s", "1w", "1h30m"])
+def test_bad_durations(text: str) -> None:
+    with pytest.raises(ValueError, match="duration"):
+        duration(text)
+
+
+def test_is_loopback() -> None:
+    assert all(map(is_loopback, ("127.0.0.1", "::1", "localhost", "127.3.2.1")))
+    assert not any(map(is_loopback, ("", "0.0.0.0", "10.0.0.1", "::")))

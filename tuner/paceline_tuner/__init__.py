@@ -1,0 +1,1 @@
+"""Search space, studies, proposals, HTTP service, client, launchers."""

@@ -1,0 +1,1 @@
+"""Where the next configuration comes from; the only package that imports Optuna."""

@@ -1,0 +1,1 @@
+"""The tuner service: studies, proposals and runs in one database, over HTTP."""

@@ -1,0 +1,1 @@
+"""What a study is, how a study file is read, and how parameters become a configuration."""
