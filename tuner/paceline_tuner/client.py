@@ -46,6 +46,10 @@ class TunerClient:
         """State, trials, default, best and proof of a study."""
         return self._get(f"/v1/studies/{quote(name)}")
 
+    def study_brief(self, name: str) -> Answer:
+        """The same without the trials: what a poll wants."""
+        return self._get(f"/v1/studies/{quote(name)}?trials=none")
+
     def ask(self, name: str, client_id: str, request_id: str, run_root: str) -> Answer:
         """A proposal, how long to wait for one, or that the study is done; idempotent by `request_id`."""
         body = {"client_id": client_id, "request_id": request_id, "run_root": run_root}

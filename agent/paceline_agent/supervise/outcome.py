@@ -77,7 +77,8 @@ def _words(ring: OwnRing, event: Event) -> str:
 
 
 def _not_attached(proposal: Proposal | None, rings: Sequence[OwnRing], status: int) -> Outcome | None:
-    if proposal is None or rings:
+    sets_something = proposal is not None and (proposal.arguments or proposal.ddp or proposal.harness)
+    if rings or not sets_something:
         return None
     return Outcome("rejected", "rejected", NOT_ATTACHED, status, code="not_effective")
 

@@ -63,9 +63,9 @@ def _read_back(model: Any, bound: inspect.BoundArguments) -> None:
     bound.apply_defaults()
     keywords = {name: bound.arguments[name] for name in _READ_BACK if name in bound.arguments}
     constructed.append(keywords)
-    for name in proposal.section("ddp"):
+    for name, proposed in proposal.section("ddp").items():
         value = bound.arguments[name]
-        attribute = _ATTRIBUTES.get(name)
+        attribute = None if proposed is None else _ATTRIBUTES.get(name)  # *unset* becomes what torch decides
         actual = getattr(model, attribute, value) if attribute else keywords.get(name, value)
         if actual != value:
             raise Rejected("not_effective", f"DDP's {name}={value!r} did not take effect: it has {actual!r}")

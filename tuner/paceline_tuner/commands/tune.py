@@ -9,8 +9,6 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -20,9 +18,10 @@ from ..study.codec import spec_to_json
 from ..study.errors import StudyError
 from ..study.file import load_study
 from ..study.spec import StudySpec
+from ..submit.find import own_or_given, study_directory
 from ..submit.local import LocalLauncher
 from ..submit.loop import SubmitLoop, client_id
-from ..submit.private import PrivateTuner, private_tuner
+from ..submit.private import PrivateTuner
 from ..submit.progress import Progress
 from ..submit.verdict import verdict_lines
 
@@ -42,8 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console(stderr=True, highlight=False)
     try:
         spec = load_study(arguments.study)
-        root = (arguments.directory or Path("paceline") / spec.name).absolute()
-        with _tuner(arguments.tuner, root) as (client, private):
+        root = study_directory(arguments.directory, spec.name)
+        with own_or_given(arguments.tuner, root) as (client, private):
             return tune(spec, client, private, root, arguments.agent, console)
     except (StudyError, TunerAway, TunerRefused) as error:
         console.print(f"paceline tune: {error}", markup=False, soft_wrap=True)
@@ -51,15 +50,6 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         console.print(f"paceline tune: {error.filename}: {error.strerror}", markup=False, soft_wrap=True)
         return 1
-
-
-@contextmanager
-def _tuner(url: str | None, root: Path) -> Iterator[tuple[TunerClient, PrivateTuner | None]]:
-    if url:
-        yield TunerClient(url.rstrip("/")), None
-        return
-    with private_tuner(root) as private:
-        yield TunerClient(private.url), private
 
 
 def tune(

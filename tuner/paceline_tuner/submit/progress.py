@@ -52,26 +52,26 @@ class Progress:
         self._console.print(Text(f"{elapsed:6.1f} s  {text}"), soft_wrap=True)
 
     def tick(self) -> None:
-        """Called often; looks and draws about once a second."""
-        if self._live is None or time.monotonic() < self._refresh_at:
+        """Called often; looks about once a second, and draws, or says a line when a run has ended."""
+        if time.monotonic() < self._refresh_at:
             return
         self._refresh_at = time.monotonic() + REFRESH_SECONDS
+        before = runs_done(self._view)[0] if self._view else 0
         try:
-            self._view = self._tuner.study(self._study)
+            self._view = self._tuner.study_brief(self._study)
         except (TunerAway, TunerRefused):
             return  # the next look may succeed; the loop itself says when the tuner stays away
-        self._live.update(self._picture(), refresh=True)
+        if self._live is not None:
+            self._live.update(self._picture(), refresh=True)
+        elif runs_done(self._view)[0] != before:
+            self.say(standing(self._view, time.monotonic() - self._began))
 
     def _picture(self) -> Group:
         view = self._view
         done, total = runs_done(view)
         line = Table.grid(padding=(0, 2))
-        line.add_row(
-            f"{view['state']}: {done} of {total} runs",
-            ProgressBar(total=max(total, 1), completed=done, width=30),
-            f"best {value(view.get('best'))}, default {value(view.get('default'))}",
-            time_left(view, time.monotonic() - self._began),
-        )
+        bar = ProgressBar(total=max(total, 1), completed=done, width=30)
+        line.add_row(bar, standing(view, time.monotonic() - self._began))
         return Group(
             *(Text(self._row(run), overflow="ellipsis", no_wrap=True) for run in self._running.values()), line
         )
@@ -82,6 +82,13 @@ class Progress:
         at = f"step {seen['step']:.0f} of {seen['steps']:.0f}" if "step" in seen else "starting"
         speed = "" if rate is None else f", {rate:.4g}/s"
         return f"{run.run_id}  {at}{speed}  {describe(run.proposal)}"
+
+
+def standing(view: Mapping[str, Any], elapsed: float) -> str:
+    """Where a study stands, in one line."""
+    done, total = runs_done(view)
+    known = f"best {value(view.get('best'))}, default {value(view.get('default'))}"
+    return f"{view['state']}: {done} of {total} runs, {known}, {time_left(view, elapsed)}"
 
 
 def value(trial: Mapping[str, Any] | None) -> str:

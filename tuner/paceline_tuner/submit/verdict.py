@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..study.spec import StudySpec
-
 
 def verdict_lines(view: Mapping[str, Any], reason: str) -> list[str]:
     """What a study came to, for people; `view` is GET /v1/studies/NAME."""
     name, proof = view["name"], view.get("proof") or {}
     if view["state"] == "failed":
         return [f"study {name} failed: {reason}"]
-    lines = [f"study {name}: {proof.get('verdict') or 'done'}: {proof.get('reason') or reason}"]
-    if proof.get("ratio"):
-        lines.append(ratio_words(proof))
+    verdict = f"{proof['verdict']}: " if proof.get("verdict") else ""
+    text = proof.get("reason") or reason
+    lines = [f"study {name}: {verdict}{text.removeprefix(verdict)}"]
     if proof.get("verdict") == "use this":
         lines += [f"  paceline best {name}                      prints the configuration in every form"]
         lines += [f"  paceline submit --study {name} -- COMMAND   runs your own job with it"]
@@ -27,8 +25,3 @@ def ratio_words(proof: Mapping[str, Any]) -> str:
     low, high = proof.get("low"), proof.get("high")
     interval = f"95 % interval {low:.3f} to {high:.3f}" if low and high else "no 95 % interval from so few pairs"
     return f"{proof['ratio']:.3f} times the default, {interval}, from {proof['pairs']} alternating pairs"
-
-
-def unit(spec: StudySpec) -> str:
-    """Of the objective's value."""
-    return f"{spec.objective.unit}/s" if spec.objective.kind == "throughput" else spec.objective.metric
