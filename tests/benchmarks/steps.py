@@ -2,15 +2,21 @@
 
     python tests/benchmarks/steps.py --output build/bench/steps.json
 
-Keys: hook_p50_us and hook_p99_us (our own code per step, measured around each wrapper with the wrapped call taken
-out), hook_share (hook_p50 over the median step), onoff_cost and onoff_cost_ci95 (relative difference of step time
-between alternating blocks with the hooks on and off in one process), attach_ms (start-up of an interpreter with and
-without us, alternating), each with its number of samples.
+Keys, each with its number of samples:
+hook_p50_us, hook_p99_us: our own code per step of that job, measured around each wrapper with the wrapped call
+    taken out; the model's arithmetic runs on the same core and leaves no cache warm;
+hook_warm_p50_us, hook_warm_p99_us: the same code step after step with nothing in between, as on a host whose
+    arithmetic is on a GPU;
+hook_share: hook_p50_us over the median step;
+onoff_cost, onoff_cost_ci95: relative difference of step time between alternating blocks of steps with the hooks
+    on and off, in one process;
+attach_ms: start-up of an interpreter with and without us, alternating.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -20,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -71,7 +78,53 @@ def job(steps: int) -> dict[str, Any]:
         _train(directory, steps // 2, timed)
         switched = _Switched()
         _train(directory, steps, switched)
-    return {**timed.figures(), **switched.figures()}
+        warm = _warm()
+    return {**timed.figures(), **warm, **switched.figures()}
+
+
+def _warm(steps: int = 20_000) -> dict[str, Any]:
+    """The hooks around calls that do nothing, against the same calls without them; microseconds per step."""
+    import torch
+
+    from paceline_exporters.attach.recorder import Recorder
+    from paceline_exporters.attach.steps import StepClock
+
+    def nothing(*_: Any, **__: Any) -> Any:
+        return loss
+
+    loss = torch.tensor(1.0)
+    inputs = {"input_ids": torch.zeros(4, 128, dtype=torch.long)}
+    trainer: Any = SimpleNamespace(
+        args=SimpleNamespace(device=torch.device("cpu")),
+        state=SimpleNamespace(global_step=0),
+        accelerator=SimpleNamespace(backward=nothing),
+        model_wrapped=None,
+        get_batch_samples=lambda iterator, *_: next(iterator),
+        training_step=lambda *_: trainer.accelerator.backward(loss),
+        _maybe_log_save_evaluate=nothing,
+    )
+    recorder = Recorder(os.environ["PACELINE_RING_DIR"], {})
+    clock = StepClock(trainer, recorder, before_first_step=lambda _: None)
+    batches = itertools.repeat(inputs)
+
+    def one(begins: Callable[..., Any], ended: Callable[..., Any]) -> float:
+        began = time.perf_counter()
+        trainer.training_step(None, trainer.get_batch_samples(batches, 1, None))
+        begins()
+        ended()
+        trainer.state.global_step += 1
+        trainer._maybe_log_save_evaluate(loss, loss, learning_rate=1e-4)
+        return (time.perf_counter() - began) * 1e6
+
+    bare = statistics.median(one(nothing, nothing) for _ in range(steps))
+    clock.install()
+    hooked = [one(clock._optimizer_begins, clock._optimizer_ended) - bare for _ in range(steps)]
+    clock.remove()
+    return {
+        "hook_warm_p50_us": round(statistics.median(hooked), 2),
+        "hook_warm_p99_us": round(float(np.percentile(hooked, 99)), 2),
+        "hook_warm_steps": steps,
+    }
 
 
 def _train(directory: str, steps: int, bench: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -18,19 +19,21 @@ COLOURS = {
 
 
 def trials_chart(trials: Sequence[Mapping[str, Any]], unit: str) -> str:
-    """Each trial at the time it ended; a line follows the best so far, failed trials stand on the axis."""
+    """Each trial at the time it ended; the default is dark, failed trials stand on the axis in red."""
     timed = [trial for trial in trials if trial["seconds_since_start"] is not None]
     if not timed:
         return "<p>No trial ended.</p>"
-    values = [trial["value"] for trial in timed if trial["value"] is not None]
-    top, last = max(values, default=1.0) * 1.1, max(trial["seconds_since_start"] for trial in timed) * 1.05
+    values = [float(trial["value"]) for trial in timed if trial["value"] is not None]
+    value_ticks = ticks(max(values, default=1.0) * 1.1)
+    time_ticks = ticks(max(float(trial["seconds_since_start"]) for trial in timed) * 1.05)
+    top, last = value_ticks[-1], time_ticks[-1]
     height, floor = 300, 260
 
     def place(trial: Mapping[str, Any]) -> tuple[float, float]:
         x = LEFT + (WIDTH - LEFT - RIGHT) * trial["seconds_since_start"] / last
         return x, floor - (floor - 20) * (trial["value"] or 0.0) / top
 
-    marks = [_axes(top, last, floor, unit)]
+    marks = [_axes(value_ticks, time_ticks, floor, unit)]
     marks += [_mark(trial, *place(trial)) for trial in timed]
     return _svg(height, marks, "Trials over time")
 
@@ -46,15 +49,23 @@ def _mark(trial: Mapping[str, Any], x: float, y: float) -> str:
     )
 
 
-def _axes(top: float, last: float, floor: int, unit: str) -> str:
+def ticks(most: float) -> list[float]:
+    """Round numbers from one step up to at least `most`, at most six of them."""
+    scale = 10.0 ** math.floor(math.log10(most)) if most > 0 else 1.0
+    step = next(scale * share for share in (0.2, 0.25, 0.5, 1.0, 2.0, 2.5) if most / (scale * share) <= 5)
+    return [step * count for count in range(1, math.ceil(most / step) + 1)]
+
+
+def _axes(values: Sequence[float], seconds: Sequence[float], floor: int, unit: str) -> str:
     parts = [f'<line x1="{LEFT}" y1="{floor}" x2="{WIDTH - RIGHT}" y2="{floor}" class="axis"/>']
-    for share in (0.25, 0.5, 0.75, 1.0):
-        y = floor - (floor - 20) * share
+    for tick in values:
+        y = floor - (floor - 20) * tick / values[-1]
         parts.append(f'<line x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}" class="grid"/>')
-        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" class="small end">{top * share:.4g}</text>')
-        x = LEFT + (WIDTH - LEFT - RIGHT) * share
-        parts.append(f'<text x="{x:.1f}" y="{floor + 18}" class="small end">{last * share:.0f} s</text>')
-    parts.append(f'<text x="4" y="14" class="small">{escape(unit)}</text>')
+        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" class="small end">{tick:,.6g}</text>')
+    for tick in seconds:
+        x = LEFT + (WIDTH - LEFT - RIGHT) * tick / seconds[-1]
+        parts.append(f'<text x="{x:.1f}" y="{floor + 18}" class="small end">{tick:.0f} s</text>')
+    parts.append(f'<text x="{LEFT}" y="12" class="small">{escape(unit)}</text>')
     return "".join(parts)
 
 

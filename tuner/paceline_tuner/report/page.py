@@ -16,7 +16,8 @@ padding:0 1rem;color:#222;background:#fff}
 h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}
 .verdict{padding:.8rem 1rem;border-left:5px solid #66a182;background:#f3f7f4}
 .verdict.keep{border-color:#9aa0a6;background:#f5f5f5}
-code,pre{font:13px/1.5 ui-monospace,monospace;background:#f5f5f5}pre{padding:.8rem;overflow-x:auto}
+code,pre{font:13px/1.5 ui-monospace,monospace;background:#f5f5f5}
+pre{padding:.8rem;white-space:pre-wrap;overflow-wrap:anywhere}
 table{border-collapse:collapse;width:100%;font-size:14px}
 td,th{text-align:left;padding:.3rem .5rem;border-bottom:1px solid #ddd}
 td.n{text-align:right;font-variant-numeric:tabular-nums}

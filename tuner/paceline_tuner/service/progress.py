@@ -252,13 +252,13 @@ def _conclude(work: Work, study: Record, verdict: Verdict) -> Record:
     interval, pairs = verdict.interval, len(verdict.default)
     words = interval.verdict if interval and pairs >= spec_of(study).proof.min_pairs else "keep your default"
     if interval is None:
-        text = f"{words}: no ratio could be formed from {pairs} pairs; {verdict.reason}"
+        text = f"no ratio could be formed from {pairs} pairs; {verdict.reason}"
         proof = _unproven(study.candidate, words, text, pairs, verdict.dropped)
-        return _finish(work, study, "done", text, proof=proof)
+        return _finish(work, study, "done", f"{words}: {text}", proof=proof)
     # JSON has no infinity: an interval of too few pairs is open above
     high = interval.high if interval.high != float("inf") else None
     text = (
-        f"{words}: trial {study.candidate} is {interval.ratio:.4f} times as good as the default "
+        f"trial {study.candidate} is {interval.ratio:.4f} times as good as the default "
         f"(95 % interval {interval.low:.4f} to {interval.high:.4f}, {pairs} pairs; {verdict.reason})"
     )
     proof = {
@@ -269,7 +269,7 @@ def _conclude(work: Work, study: Record, verdict: Verdict) -> Record:
         "default": list(verdict.default),
         "candidate": list(verdict.candidate),
     }
-    return _finish(work, study, "done", text, proof=proof)
+    return _finish(work, study, "done", f"{words}: {text}", proof=proof)
 
 
 def learn_baseline(work: Work, run: Record, header: dict[str, Any], world_size: int) -> None:

@@ -13,7 +13,7 @@ def verdict_lines(view: Mapping[str, Any], reason: str) -> list[str]:
         return [f"study {name} failed: {reason}"]
     verdict = f"{proof['verdict']}: " if proof.get("verdict") else ""
     text = proof.get("reason") or reason
-    lines = [f"study {name}: {verdict}{text.removeprefix(verdict)}"]
+    lines = [f"study {name}: {verdict}{text}"]
     if proof.get("verdict") == "use this":
         lines += [f"  paceline best {name}                      prints the configuration in every form"]
         lines += [f"  paceline submit --study {name} -- COMMAND   runs your own job with it"]
