@@ -16,19 +16,19 @@ def default_params(spec: StudySpec, baseline: Baseline) -> dict[str, Any] | None
     for knob in spec.knobs:
         if not is_active(knob, params):
             continue
-        known, value = _own(knob, spec, baseline.arguments)
+        known, value = _own(knob, spec, baseline)
         if not known or not inside(knob, value):
             return None
         params[knob.name] = value
     return params
 
 
-def _own(knob: Knob, spec: StudySpec, arguments: Mapping[str, Any]) -> tuple[bool, Any]:
+def _own(knob: Knob, spec: StudySpec, baseline: Baseline) -> tuple[bool, Any]:
     """Whether the default's value of `knob` is known, and the value."""
     if knob.target == "ddp":
-        return True, None  # torch's own *unset*
+        return True, baseline.ddp.get(knob.key)  # None is torch's own *unset*
     sources: dict[str, Mapping[str, Any]] = {
-        "arguments": arguments,
+        "arguments": baseline.arguments,
         "env": spec.env or {},
         "placeholders": spec.defaults or {},
     }

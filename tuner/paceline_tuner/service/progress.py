@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Select, func, select
@@ -279,8 +280,9 @@ def learn_baseline(work: Work, run: Record, header: dict[str, Any], world_size: 
     arguments = effective.get("arguments") if isinstance(effective, dict) else None
     if run.kind != "trial" or run.trial != 0 or study.baseline is not None or not arguments:
         return
-    baseline = Baseline(arguments, world_size)
-    work.update_study(study, baseline={"arguments": arguments, "world_size": world_size})
+    ddp = effective.get("ddp") if isinstance(effective, dict) else None
+    baseline = Baseline(arguments, world_size, ddp if isinstance(ddp, dict) else {})
+    work.update_study(study, baseline=asdict(baseline))
     work.log(
         study, "baseline", f"the default run on {world_size} ranks has reported its {len(arguments)} arguments"
     )

@@ -23,6 +23,8 @@ class Baseline:
     """Effective TrainingArguments."""
     world_size: int
     """Ranks of the run."""
+    ddp: Mapping[str, Any] = field(default_factory=dict)
+    """DistributedDataParallel keywords as constructed; empty where the job built none."""
 
     @property
     def global_batch(self) -> int:
