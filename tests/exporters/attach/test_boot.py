@@ -112,8 +112,9 @@ def test_the_directory_works_anywhere_and_brings_nothing_of_ours_along(
         "import importlib.util, json, os, sys\n"
         "from _paceline_attach import session\n"
         "session.event('checkpoint')\n"
-        "names = ['paceline_exporters', 'paceline_agent', 'paceline_tuner', 'attach', 'recorder', 'aiohttp', 'torch']\n"
-        "print('RESULT ' + json.dumps({'found': [n for n in names if importlib.util.find_spec(n)], 'path': sys.path,\n"
+        "names = ['paceline_exporters', 'paceline_agent', 'paceline_tuner', 'recorder', 'aiohttp', 'torch']\n"
+        "found = [name for name in names if importlib.util.find_spec(name)]\n"
+        "print('RESULT ' + json.dumps({'found': found, 'path': sys.path,\n"
         "    'files': sorted({m.__file__ for n, m in sys.modules.items() if 'paceline' in n})}))\n"
     )
     told = attached(script, environment={"PYTHONPATH": str(copy / "path")}, python=bare_python())
