@@ -292,8 +292,18 @@ class RingDirectory:
                 except OSError:
                     continue  # another user's ring: its owner or root removes it
                 removed += 1
+        self._sweep_unfinished(horizon)
         self.scan()
         return removed
+
+    def _sweep_unfinished(self, horizon: float) -> None:
+        """Files of trainers that were killed before their ring had its name."""
+        for path in self.path.glob(".*.new"):
+            try:
+                if path.lstat().st_mtime < horizon:
+                    path.unlink()
+            except OSError:
+                continue  # gone meanwhile, or another user's
 
     def close(self) -> None:
         """Close every reader."""

@@ -514,3 +514,14 @@ def test_a_header_is_json_of_plain_values(recorder: Recorder, reader: RingReader
     assert header is not None
     assert json.loads(json.dumps(header.data)) == {**header.data}
     assert header.data["path"] == "/x"
+
+
+def test_sweep_removes_what_was_never_finished(tmp_path: Path) -> None:
+    old, young = tmp_path / ".1.new", tmp_path / ".2.new"
+    for path in (old, young):
+        path.touch()
+    os.utime(old, (0, 0))
+    directory = RingDirectory(tmp_path)
+    assert directory.sweep(3600) == 0
+    assert not old.exists() and young.exists()
+    directory.close()

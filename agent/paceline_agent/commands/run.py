@@ -82,31 +82,36 @@ def _supervise(
     proposal: Proposal | None,
 ) -> int:
     directory = Path(arguments.rings) if arguments.rings else default_directory()
-    rings = OwnRings(directory, token)
-    reporter = _reporter(arguments, rings)
+    reporter = _reporter(arguments, OwnRings(directory, token))
     isolated = isolated_python(command)
     if isolated:
         _say(f"not attached: {NOT_ATTACHED}")
     trial = proposal is not None and proposal.harness is not None
-    watched = OwnRings(directory, token)  # the reporter's thread has its own
-    job = Supervised(command, variables, GRACE_SECONDS if trial else None, watched.finished)
+    # Each thread that looks at the rings has its own descriptors: the reporter's, the watch for a trial's end.
+    job = Supervised(command, variables, GRACE_SECONDS if trial else None, OwnRings(directory, token).finished)
     status = job.run(arguments.leash)
-    watched.close()
     try:
-        unsent = reporter.finish() if reporter is not None else []
+        rings = OwnRings(directory, token)
         last = rings.last_attempt()
         outcome = conclude(0 if job.lingered else status, job.stop_reason, last, proposal)
-        _write(arguments.outcome, outcome, unsent)
+        _write(arguments.outcome, outcome, [])  # before the flush: a second signal may end us in it
         if not arguments.quiet:
             missed = [] if isolated else [f"not attached: {NOT_ATTACHED}"]
             _summarize(outcome, summarize(last) if last else missed)
-        if unsent and arguments.outcome is None:
-            _say(f"{arguments.tuner} did not answer: the last steps were not reported; --outcome FILE keeps them")
+        _flush(reporter, arguments, outcome)
         rings.close()
         _sweep(directory)
     except Exception as error:  # noqa: BLE001 - whatever fails in our telling, the job's own status stands
         _say(f"cannot say how the run ended: {type(error).__name__}: {error}")
     return status
+
+
+def _flush(reporter: Reporter | None, arguments: argparse.Namespace, outcome: Outcome) -> None:
+    unsent = reporter.finish() if reporter is not None else []
+    if unsent:
+        _write(arguments.outcome, outcome, unsent)
+    if unsent and arguments.outcome is None:
+        _say(f"{arguments.tuner} did not answer: the last steps were not reported; --outcome FILE keeps them")
 
 
 def _reporter(arguments: argparse.Namespace, rings: OwnRings) -> Reporter | None:

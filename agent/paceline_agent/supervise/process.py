@@ -99,7 +99,7 @@ class Supervised:
     def _watch_end(self) -> None:
         """A trial whose ranks all ended, but whose processes hang in their teardown, is ended for them."""
         seen: float | None = None
-        while not self.lingered:
+        while not self.lingered and self._process is not None and self._process.returncode is None:
             time.sleep(1.0)
             seen = (seen or time.monotonic()) if self._over() else None
             if seen is not None and time.monotonic() - seen > LINGER_SECONDS:

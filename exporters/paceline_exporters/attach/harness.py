@@ -24,6 +24,8 @@ OFF: dict[str, Any] = {
     "load_best_model_at_end": False,
     "push_to_hub": False,
     "report_to": "none",
+    "logging_strategy": "no",  # its gather makes ranks wait for each other outside of what is measured
+    "logging_first_step": False,
     "resume_from_checkpoint": None,
 }
 

@@ -69,6 +69,8 @@ def main() -> None:
     trainer.train()
     trainer.evaluate()
     trainer.save_model()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
