@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench up clean
 
 demo: $(VENV)/.demo
 	$(BIN)/paceline demo --output build/demo
@@ -23,6 +23,9 @@ bench: $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/steps.py --output build/bench/steps.json
 	$(BIN)/python tests/benchmarks/agent.py --output build/bench/agent.json
 	$(BIN)/python tests/benchmarks/tuner.py --output build/bench/tuner.json
+
+up: $(VENV)/.dev
+	$(BIN)/python deploy/local/up.py
 
 clean:
 	rm -rf build $(VENV)

@@ -7,7 +7,12 @@ import shutil
 import subprocess
 import sys
 
-PROGRAMS = {"promtool": "prometheus", "prometheus-node-exporter": "prometheus-node-exporter", "strace": "strace"}
+PROGRAMS = {
+    "amtool": "prometheus-alertmanager",
+    "prometheus-node-exporter": "prometheus-node-exporter",
+    "promtool": "prometheus",
+    "strace": "strace",
+}
 
 
 def main() -> None:

@@ -68,6 +68,13 @@ class Rank:
     alive: bool = False
     last_alive: float = 0.0
     """Unix time."""
+    ended: bool = False
+    """The newest attempt's train() returned or raised, and did not begin again."""
+
+    @property
+    def training(self) -> bool:
+        """Whether steps are still to be expected."""
+        return self.alive and not self.ended
 
     @property
     def loss(self) -> float | None:
@@ -87,7 +94,7 @@ class Rank:
         if created >= self.created:
             self.created, self.last_alive = created, max(self.last_alive, last_sign)
             self.latest.clear()
-            self.last_loss, self.nan_seen = None, False
+            self.last_loss, self.nan_seen, self.ended = None, False, False
 
     def whole(self, key: str, default: int = 0) -> int:
         """An integer of the header."""
@@ -189,7 +196,9 @@ class Follower:
             return False
         for event in self.reader.events(first):
             rank.events[event.kind if event.kind in rank.events else OTHER_KIND] += 1
-            rank.nan_seen |= event.kind == "nan" and self.is_newest(rank)
+            if self.is_newest(rank):
+                rank.nan_seen |= event.kind == "nan"
+                rank.ended = event.kind == "end" or (rank.ended and event.kind != "first_step")
         self._next_event = stop
         return True
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from paceline_exporters.messages import Decision, Outcome
 
 Answer = dict[str, Any]
+T = TypeVar("T")
+
+# A private tuner is on this machine, a shared one next door: a proxy for the world outside would be in the way.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class TunerAway(Exception):
@@ -44,30 +49,30 @@ class TunerClient:
 
     def study(self, name: str) -> Answer:
         """State, trials, default, best and proof of a study."""
-        return self._get(f"/v1/studies/{quote(name)}")
+        return self._get(f"/v1/studies/{_word(name)}")
 
     def study_brief(self, name: str) -> Answer:
         """The same without the trials: what a poll wants."""
-        return self._get(f"/v1/studies/{quote(name)}?trials=none")
+        return self._get(f"/v1/studies/{_word(name)}?trials=none")
 
     def ask(self, name: str, client_id: str, request_id: str, run_root: str) -> Answer:
         """A proposal, how long to wait for one, or that the study is done; idempotent by `request_id`."""
         body = {"client_id": client_id, "request_id": request_id, "run_root": run_root}
-        return self._post(f"/v1/studies/{quote(name)}/proposals", body)
+        return self._post(f"/v1/studies/{_word(name)}/proposals", body)
 
     def open_runs(self, name: str, client_id: str) -> list[Answer]:
         """This client's runs that never ended."""
-        answer = self._get(f"/v1/studies/{quote(name)}/open?{urlencode({'client_id': client_id})}")
+        answer = self._get(f"/v1/studies/{_word(name)}/open?{urlencode({'client_id': client_id})}")
         return list(answer["open"])
 
     def heartbeat(self, run_id: str) -> Decision:
         """Say that a run lives; the answer is to go on or to stop all its ranks."""
-        answer = self._post(f"/v1/runs/{quote(run_id)}/heartbeat", {})
+        answer = self._post(f"/v1/runs/{_word(run_id)}/heartbeat", {})
         return Decision(answer["action"], answer["reason"], answer.get("progress") or {})
 
     def end(self, run_id: str, outcome: Outcome) -> Answer:
         """Say how a run ended; idempotent."""
-        return self._post(f"/v1/runs/{quote(run_id)}/end", {**outcome.encode(), "request_id": f"{run_id}-end"})
+        return self._post(f"/v1/runs/{_word(run_id)}/end", {**outcome.encode(), "request_id": f"{run_id}-end"})
 
     def post_report(self, report: Mapping[str, Any]) -> Answer:
         """Deliver a report (messages.Report as JSON) on behalf of a supervisor that could not."""
@@ -75,12 +80,12 @@ class TunerClient:
 
     def best(self, name: str) -> Answer:
         """The best configuration known, with its proof."""
-        return self._get(f"/v1/studies/{quote(name)}/best")
+        return self._get(f"/v1/studies/{_word(name)}/best")
 
     def normal_proposal(self, name: str, even_unproven: bool = False) -> Answer:
         """A proposal for a user's normal run."""
         query = "?even_unproven=1" if even_unproven else ""
-        return self._get(f"/v1/studies/{quote(name)}/proposal{query}")
+        return self._get(f"/v1/studies/{_word(name)}/proposal{query}")
 
     def ready(self) -> bool:
         """Whether the service answers."""
@@ -101,42 +106,59 @@ class TunerClient:
 
     def _call(self, request: urllib.request.Request) -> Answer:
         try:
-            with urllib.request.urlopen(request, timeout=self.timeout_seconds) as answer:
-                content = answer.read()
+            status, content = self._exchange(request)
+        except (OSError, http.client.HTTPException) as error:
+            why = getattr(error, "reason", None) or error
+            raise TunerAway(
+                f"no answer from the tuner at {self.url} ({why}): see whether `paceline serve` runs there"
+            ) from error
+        if status >= 400:
+            raise self._refusal(status, content)
+        try:
+            return dict(json.loads(content))
+        except (TypeError, ValueError) as error:
+            raise TunerRefused(status, "no_tuner", self._no_tuner(status)) from error
+
+    def _exchange(self, request: urllib.request.Request) -> tuple[int, bytes]:
+        try:
+            with _OPENER.open(request, timeout=self.timeout_seconds) as answer:
+                return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:
-                raise _refusal(error.code, error.read()) from None
-        except OSError as error:
-            raise TunerAway(f"no answer from the tuner at {self.url}: {error}") from error
-        return _object(content)
+                return error.code, error.read()
+
+    def _refusal(self, status: int, content: bytes) -> Exception:
+        try:
+            detail = json.loads(content)["error"]
+            code, text = str(detail["code"]), str(detail["message"])
+        except (ValueError, KeyError, TypeError):
+            code, text = "no_tuner", self._no_tuner(status)
+        return TunerAway(text) if status >= 500 else TunerRefused(status, code, text)
+
+    def _no_tuner(self, status: int) -> str:
+        return f"what answers at {self.url} is no tuner (status {status}): give the address of a `paceline serve`"
 
 
-def _object(content: bytes) -> Answer:
-    try:
-        decoded = json.loads(content) if content.lstrip()[:1] == b"{" else {"text": content.decode()}
-    except ValueError as error:
-        raise TunerAway(f"the tuner's answer was cut off: {error}") from error
-    return dict(decoded)
+def _word(text: str) -> str:
+    return quote(text, safe="")
 
 
-def _refusal(status: int, content: bytes) -> Exception:
-    try:
-        detail = json.loads(content)["error"]
-        code, text = str(detail["code"]), str(detail["message"])
-    except (ValueError, KeyError, TypeError):
-        code, text = "unknown", content.decode(errors="replace")[:300] or f"status {status}"
-    if status >= 500:
-        return TunerAway(text)
-    return TunerRefused(status, code, text)
+def patiently(
+    call: Callable[[], T],
+    seconds: float,
+    meanwhile: Callable[[TunerAway], None] = lambda _: None,
+    pause: float = 0.5,
+) -> T:
+    """`call()` again and again while the tuner is away, for at most so many seconds; then raises TunerAway.
 
-
-def patiently(call: Callable[[], Any], seconds: float, pause: float = 0.5) -> Any:
-    """`call()` again and again while the tuner is away, for at most so many seconds; then raises TunerAway."""
+    `meanwhile` hears of every failure before the next try.
+    """
     deadline = time.monotonic() + seconds
     while True:
         try:
             return call()
-        except TunerAway:
+        except TunerAway as error:
             if time.monotonic() > deadline:
                 raise
+            meanwhile(error)
             time.sleep(pause)

@@ -104,8 +104,8 @@ def evaluate(trainer: Any) -> None:
 def finish() -> None:
     """End a trial's process: what the script does after train() is not the trial's to do.
 
-    At once, without the interpreter's teardown: gloo's has been seen to hang there for good, and nothing that a
-    trial leaves behind needs it.
+    At once, without the interpreter's teardown: gloo's can hang there for good (its destructor joins, with the
+    GIL held, a thread that waits for the GIL), and nothing that a trial leaves behind needs it.
     """
     if not proposal.harness():
         return

@@ -92,7 +92,7 @@ def _identity() -> dict[str, Any]:
         "local_rank": _integer("LOCAL_RANK", 0),
         "world_size": world_size(),
         "attempt": attempt(),
-        "node": os.uname().nodename,
+        "node": os.environ.get("PACELINE_NODE") or os.uname().nodename,  # in a pod the latter is the pod's name
         "started": time.time(),
         "supervisor": os.environ.get("PACELINE_SUPERVISOR", ""),
         "libraries": _libraries(),

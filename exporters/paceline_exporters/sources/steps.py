@@ -59,6 +59,9 @@ LOSS = Family(
     "paceline_step_loss", "Latest loss on this rank; absent once it is not a number.", "gauge", "", RANK
 )
 ALIVE = Family("paceline_ring_alive", "1 while the rank's process lives, 0 once it ended.", "gauge", "", RANK)
+TRAINING = Family(
+    "paceline_rank_training", "1 while the rank lives and train() has not ended, else 0.", "gauge", "", RANK
+)
 # Field of a step record -> gauge of its latest known value.
 GAUGES = {
     "step": Family("paceline_step_number", "The job's latest optimizer step.", "gauge", "", RANK),
@@ -124,7 +127,7 @@ class StepsSource:
             LOSS_FINITE,
             DDP_SECONDS,
         ),
-        *(ALIVE, RANK_INFO, RUN_INFO, RUN_RANKS, RUN_PARAMETERS, RUN_FLOPS, SKIPPED, DROPPED),
+        *(ALIVE, TRAINING, RANK_INFO, RUN_INFO, RUN_RANKS, RUN_PARAMETERS, RUN_FLOPS, SKIPPED, DROPPED),
     )
 
     def __init__(self, world: World, keep_ended_seconds: float = 300.0, most_ranks: int = 256) -> None:
@@ -237,6 +240,7 @@ def _add_rank(samples: Samples, rank: Rank) -> None:
     finite = rank.loss_finite
     samples.add(LOSS_FINITE, None if finite is None else int(finite), *key)
     samples.add(ALIVE, int(rank.alive), *key)
+    samples.add(TRAINING, int(rank.training), *key)
     samples.add(RANK_INFO, 1, *key, rank.text("local_rank"), rank.text("device"), rank.text("node"))
 
 

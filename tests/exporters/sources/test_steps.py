@@ -162,6 +162,22 @@ def test_a_run_that_ended_stays_for_a_while(trainer: Start, watch: Watch) -> Non
     assert "steps_total run-1 0" not in seen(short)
 
 
+def test_a_rank_trains_until_train_ends(trainer: Start, watch: Watch) -> None:
+    writer, source = trainer(), watch()
+    training = "rank_training run-1 0"
+    assert seen(source)[training] == 1
+    writer.event("first_step")
+    writer.event("end", how="finished")
+    found = seen(source)
+    assert (found[training], found["ring_alive run-1 0"]) == (0, 1), "the process goes on without training"
+    writer.event("checkpoint")
+    assert seen(source)[training] == 0
+    writer.event("first_step")
+    assert seen(source)[training] == 1, "train() was called once more"
+    writer.kill()
+    assert seen(source)[training] == 0
+
+
 def test_a_ring_whose_run_has_no_name_yet_waits(trainer: Start, watch: Watch) -> None:
     writer, source = trainer(run_id=None), watch()
     writer.steps(step(1))

@@ -13,6 +13,7 @@ from ..export import as_arguments_json, as_flags, as_shell_exports
 from ..study.compose import Configuration
 from ..submit.find import study_directory, that_knows
 from ..submit.verdict import ratio_words
+from ..submit.words import unwritable
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,11 +26,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print; returns 0, or 1 when there is nothing to print."""
+    directory = study_directory(arguments.directory, arguments.study)
     try:
-        with that_knows(arguments.tuner, study_directory(arguments.directory, arguments.study)) as tuner:
+        with that_knows(arguments.tuner, directory) as tuner:
             answer = tuner.best(arguments.study)
     except (TunerAway, TunerRefused) as error:
         sys.stderr.write(f"paceline best: {error}\n")
+        return 1
+    except OSError as error:
+        sys.stderr.write(f"paceline best: {unwritable(error, directory)}\n")
         return 1
     sys.stdout.write(
         _all(answer) if arguments.format == "all" else FORMS[arguments.format](_configuration(answer))

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..client import TunerAway, TunerRefused
 from ..submit.find import study_directory, that_knows
-from ..submit.words import configuration
+from ..submit.words import configuration, unwritable
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,11 +34,15 @@ def run(arguments: argparse.Namespace) -> int:
     if not command:
         sys.stderr.write("paceline submit: no command: put it after --\n")
         return 2
+    directory = study_directory(arguments.directory, arguments.study)
     try:
-        with that_knows(arguments.tuner, study_directory(arguments.directory, arguments.study)) as tuner:
+        with that_knows(arguments.tuner, directory) as tuner:
             answer = tuner.normal_proposal(arguments.study, arguments.even_unproven)
     except (TunerAway, TunerRefused) as error:
         sys.stderr.write(f"paceline submit: {error}\n")
+        return 1
+    except OSError as error:
+        sys.stderr.write(f"paceline submit: {unwritable(error, directory)}\n")
         return 1
     sys.stderr.write(f"paceline submit: {configuration(answer['proposal'])} ({answer['reason']})\n")
     sys.stderr.flush()

@@ -20,10 +20,12 @@ from ..study.file import load_study
 from ..study.spec import StudySpec
 from ..submit.find import own_or_given, study_directory
 from ..submit.local import LocalLauncher
+from ..submit.lock import InUse, alone_in
 from ..submit.loop import SubmitLoop, client_id
 from ..submit.private import PrivateTuner
 from ..submit.progress import Progress
 from ..submit.verdict import verdict_lines
+from ..submit.words import unwritable
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -37,19 +39,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Tune; returns 0 when the study is done, 1 when it failed, 130 when interrupted."""
+    """Tune; returns 0 when the study is done, 1 when it failed or cannot go on, 130 when interrupted."""
     console = Console(stderr=True, highlight=False)
     try:
         spec = load_study(arguments.study)
         root = study_directory(arguments.directory, spec.name)
-        with own_or_given(arguments.tuner, root) as (client, private):
-            return tune(spec, client, private, root, arguments.agent, console)
-    except (StudyError, TunerAway, TunerRefused) as error:
-        console.print(f"paceline tune: {error}", markup=False, soft_wrap=True)
-        return 1
-    except OSError as error:
-        console.print(f"paceline tune: {error.filename}: {error.strerror}", markup=False, soft_wrap=True)
-        return 1
+        try:
+            with alone_in(root), own_or_given(arguments.tuner, root) as (client, private):
+                return tune(spec, client, private, root, arguments.agent, console)
+        except OSError as error:
+            reason = unwritable(error, root)
+    except (InUse, StudyError, TunerAway, TunerRefused) as error:
+        reason = str(error)
+    except KeyboardInterrupt:
+        reason = "interrupted; the same command goes on from here"
+        console.print(f"paceline tune: {reason}", markup=False, soft_wrap=True)
+        return 130
+    console.print(f"paceline tune: {reason}", markup=False, soft_wrap=True)
+    return 1
 
 
 def tune(
@@ -80,6 +87,6 @@ def tune(
         signal.signal(signal.SIGTERM, previous)
     view = client.study(spec.name)
     (root / "study.json").write_text(json.dumps(view, indent=1))
-    for line in verdict_lines(view, reason):
+    for line in verdict_lines(view, reason, launcher.runs):
         sys.stdout.write(line + "\n")
     return 0 if view["state"] == "done" else 1

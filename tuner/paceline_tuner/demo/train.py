@@ -70,6 +70,7 @@ def main() -> None:
     trainer.evaluate()
     trainer.save_model()
     if torch.distributed.is_initialized():
+        torch.distributed.barrier()  # gloo's teardown can deadlock on the work of a gather that just ended
         torch.distributed.destroy_process_group()
 
 

@@ -135,11 +135,15 @@ async def readyz(service: Service, _request: web.Request) -> web.Response:
     """The database answers and the sampler lives."""
     if service.sampler.pid is None:
         raise TryAgain("the sampler's process is not up: ask again in a moment")
-    await service.transact(own_metrics.count)
+    await service.transact(_nothing)
     return web.json_response({"status": "ready", "sampler_pid": service.sampler.pid})
+
+
+def _nothing(_work: Work) -> None:
+    """A transaction that only shows that one can be made."""
 
 
 async def metrics(service: Service, _request: web.Request) -> web.Response:
     """The service's own metrics."""
-    page = service.metrics.render(await service.transact(own_metrics.count))
-    return web.Response(body=page.encode(), headers={"Content-Type": own_metrics.CONTENT_TYPE})
+    page = service.metrics.render(await service.census())
+    return web.Response(body=page, headers={"Content-Type": own_metrics.CONTENT_TYPE})

@@ -168,7 +168,7 @@ def _broken(work: Work, study: Record) -> str:
     if first is not None and first.state != "complete":
         return (
             f"the default run did not work, so there is nothing to compare with: {first.reason} "
-            f"(look in {_last_directory(work, study)}; make the command work by itself first)"
+            f"(see the log of run {_last_run(work, study)}; make the command work by itself first)"
         )
     latest = work.connection.execute(
         query.order_by(trials.c.closed_at.desc(), trials.c.id.desc()).limit(FAILED_IN_A_ROW)
@@ -177,15 +177,14 @@ def _broken(work: Work, study: Record) -> str:
     if len(rows) == FAILED_IN_A_ROW and all(row.state == "failed" for row in rows):
         return (
             f"the last {FAILED_IN_A_ROW} trials all failed, the latest because: {rows[0].reason} "
-            f"(look in {_last_directory(work, study)}; narrow the knobs that break the job)"
+            f"(see the log of run {_last_run(work, study)}; narrow the knobs that break the job)"
         )
     return ""
 
 
-def _last_directory(work: Work, study: Record) -> str:
-    query = select(runs.c.proposal).where(runs.c.study_id == study.id, runs.c.outcome.is_not(None))
-    proposal = work.connection.execute(query.order_by(runs.c.closed_at.desc()).limit(1)).scalar_one()
-    return str(proposal["harness"]["output_dir"])
+def _last_run(work: Work, study: Record) -> str:
+    query = select(runs.c.run_id).where(runs.c.study_id == study.id, runs.c.outcome.is_not(None))
+    return str(work.connection.execute(query.order_by(runs.c.closed_at.desc()).limit(1)).scalar_one())
 
 
 def _drop_waiting(work: Work, study: Record) -> None:

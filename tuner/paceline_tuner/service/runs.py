@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from paceline_exporters.messages import Outcome
 
+from .comparable import why_not
 from .measuring import last_evaluation, measure_run
 from .objective import Measurement, final_value
 from .progress import is_superseded, reopen, settle
@@ -121,9 +122,8 @@ def _lost(work: Work, run: Record) -> Closing:
             "lost", "lost", f"no sign of life within {waited:.0f} s of the proposal: see its submitter's log"
         )
     waited = work.settings.running_seconds
-    where = run.proposal["harness"]["output_dir"]
     return Closing(
-        "lost", "lost", f"neither window nor heartbeat for {waited:.0f} s: see the submitter, and {where}"
+        "lost", "lost", f"neither window nor heartbeat for {waited:.0f} s: see its submitter, and the run's log"
     )
 
 
@@ -153,6 +153,8 @@ def _judge(work: Work, run: Record) -> Closing:
         return Closing(*STOPPED[run.stop["code"]], run.stop["reason"])
     if told.state != "finished":
         return Closing(told.state, told.reason, told.detail or _silent(told, run))
+    if unequal := why_not(work, run):
+        return Closing("rejected", "rejected", unequal)
     value, reason = _value(work, run, told, measured)
     if value is None:
         return Closing("failed", "partial", reason)
@@ -167,7 +169,7 @@ def _by_our_stop(told: Outcome) -> bool:
 
 def _silent(told: Outcome, run: Record) -> str:
     status = "" if told.exit_code is None else f" with exit status {told.exit_code}"
-    return f"{told.state} ({told.reason}){status}: see {run.proposal['harness']['output_dir']}"
+    return f"{told.state} ({told.reason}){status}: see the log of run {run.run_id}"
 
 
 def _value(work: Work, run: Record, told: Outcome, measured: Measurement) -> tuple[float | None, str]:

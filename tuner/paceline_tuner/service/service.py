@@ -13,6 +13,8 @@ from paceline_tuner.sampling.client import Sampler
 
 from . import asks, preparing, progress, runs
 from .asks import Answer, Ask
+from .census import Census, Closings
+from .census import take as take_census
 from .database import Database
 from .metrics import Metrics
 from .mirroring import Mirroring
@@ -27,6 +29,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SAMPLING_WAIT_SECONDS = 0.5
+CENSUS_SECONDS = 1.0
+"""How long a count of the database serves: several scrapers cost no more than one."""
 
 
 class Service:
@@ -41,6 +45,8 @@ class Service:
         self._preparer = Preparer(self.sampler, self.transact)
         self._mirroring = Mirroring(self.database, self.transact)
         self._started = time.time()
+        self._closings = Closings()
+        self._census: tuple[float, Census] | None = None
 
     async def startup(self) -> None:
         """Open the database and go on where the last tuner ended; raises StartError."""
@@ -100,6 +106,13 @@ class Service:
             if not await self._preparer.wait(study, deadline - clock()):
                 reason = f"the sampler has found no next configuration within {self.settings.ask_seconds:g} s"
                 return {"wait_seconds": SAMPLING_WAIT_SECONDS, "reason": reason}
+
+    async def census(self) -> Census:
+        """What the database holds, at most a second ago."""
+        now = time.monotonic()
+        if self._census is None or now - self._census[0] >= CENSUS_SECONDS:
+            self._census = now, await self.transact(take_census, self._closings)
+        return self._census[1]
 
     async def importance(self, study: str) -> dict[str, Any]:
         """Knob -> share of the objective's variation that it explains."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..client import TunerClient
-from .private import PrivateTuner, private_tuner
+from ..client import TunerClient, TunerRefused
+from .private import PrivateTuner, database, end_leftover, private_tuner, running_url
 
 DEFAULT_URL = "http://127.0.0.1:19471"
 
@@ -19,10 +19,14 @@ def study_directory(given: Path | None, study: str) -> Path:
 
 @contextmanager
 def own_or_given(url: str | None, directory: Path) -> Iterator[tuple[TunerClient, PrivateTuner | None]]:
-    """The tuner at `url`; without one, a private tuner on the study's own database."""
+    """The tuner at `url`; without one, a private tuner on the study's own database.
+
+    For who holds the directory: a private tuner that outlived its submitter is ended first.
+    """
     if url:
-        yield TunerClient(url.rstrip("/")), None
+        yield _client(url), None
         return
+    end_leftover(directory)
     with private_tuner(directory) as private:
         yield TunerClient(private.url), private
 
@@ -30,6 +34,15 @@ def own_or_given(url: str | None, directory: Path) -> Iterator[tuple[TunerClient
 @contextmanager
 def that_knows(url: str | None, directory: Path) -> Iterator[TunerClient]:
     """The tuner that has the study: the one at `url`, else the one of its directory, else this machine's."""
-    has_database = (directory / "tuner.sqlite").exists()
-    with own_or_given(url or (None if has_database else DEFAULT_URL), directory) as (client, _):
-        yield client
+    given = url or running_url(directory)
+    if given or not database(directory).exists():
+        yield _client(given or DEFAULT_URL)
+        return
+    with private_tuner(directory) as private:
+        yield TunerClient(private.url)
+
+
+def _client(url: str) -> TunerClient:
+    if not url.startswith(("http://", "https://")):
+        raise TunerRefused(0, "bad_url", f"expected a tuner's URL such as {DEFAULT_URL}, got {url!r}")
+    return TunerClient(url.rstrip("/"))

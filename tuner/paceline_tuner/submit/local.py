@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,9 @@ from typing import Any
 from paceline_exporters.messages import MessageError, Outcome
 
 from ..client import TunerClient
+
+PARTING_SECONDS = 5.0
+"""What a supervisor is given to deliver its last reports when the submitter was interrupted."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,12 @@ class LocalRun:
         said = self.directory.outcome()
         if said is not None:
             return said
-        text = f"paceline run itself ended with status {status}; see {self.directory.log}"
+        if self.stopped_because:  # before the supervisor could listen
+            return Outcome("interrupted", "stopped", f"stopped: {self.stopped_because}", status), []
+        text = (
+            f"paceline run ended with status {status} and left no outcome.json in {self.directory.path}: "
+            f"see {self.directory.log.name} there, and whether the disk is full"
+        )
         return Outcome("failed", "killed", text, status), []
 
     def stop(self, reason: str) -> None:
@@ -85,13 +94,19 @@ class LocalRun:
             self.process.send_signal(signal.SIGTERM)
 
     def abandon(self, seconds: float) -> None:
-        """Stop and wait; the supervisor kills what does not end by itself."""
+        """Stop and wait; the supervisor kills what does not end by itself.
+
+        Once it has said how the job ended it is given a few seconds more for what it has to deliver: nobody who
+        interrupts a study waits for a tuner that is away.
+        """
         self.stop("the submitter ends")
-        try:
-            self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        deadline = time.monotonic() + seconds
+        while self.process.poll() is None and time.monotonic() < deadline:
+            if self.directory.outcome() is not None:
+                deadline = min(deadline, time.monotonic() + PARTING_SECONDS)
+            time.sleep(0.1)
+        self.process.kill()
+        self.process.wait()
         self._release()
 
     def _release(self) -> None:
@@ -113,7 +128,12 @@ class LocalLauncher:
 
     def directory(self, run_id: str) -> RunDirectory:
         """Of one run."""
-        return RunDirectory(self.root / "runs" / run_id)
+        return RunDirectory(self.runs / run_id)
+
+    @property
+    def runs(self) -> Path:
+        """The runs' directories are here."""
+        return self.root / "runs"
 
     @property
     def output_root(self) -> Path:

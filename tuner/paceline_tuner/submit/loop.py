@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from paceline_exporters.messages import Outcome
 
-from ..client import TunerAway, TunerClient, patiently
+from ..client import TunerAway, TunerClient, TunerRefused, patiently
 from .local import LocalLauncher, LocalRun
 from .words import describe
 
@@ -20,6 +20,8 @@ HEARTBEAT_SECONDS = 2.0
 POLL_SECONDS = 0.2
 AWAY_SECONDS = 600.0
 """How long a submitter waits for a tuner that is away before it gives up; running jobs go on meanwhile."""
+PARTING_SECONDS = 10.0
+"""The same for a submitter that was interrupted: what it cannot say now, it says when it is started again."""
 ADOPT_SECONDS = 60.0
 """How long a resumed submitter waits for a supervisor that its predecessor left behind."""
 
@@ -34,6 +36,7 @@ def client_id(root: Path) -> str:
 
 
 Say = Callable[[str], None]
+T = TypeVar("T")
 
 
 @dataclass
@@ -50,6 +53,7 @@ class SubmitLoop:
     """Called a few times per second: progress, and what keeps a private tuner alive."""
     running: dict[str, LocalRun] = field(default_factory=dict)
     _heard: dict[str, float] = field(default_factory=dict)
+    _away: bool = False
     _ask_at: float = 0.0
     _request: str = ""
     _done: str = ""
@@ -65,18 +69,24 @@ class SubmitLoop:
         return self._done
 
     def abandon(self) -> None:
-        """End all runs and say so; the study can be resumed."""
+        """End all runs and say so; the study can be resumed. Raises TunerAway, TunerRefused."""
+        for run in self.running.values():
+            run.stop("the submitter ends")
         for run in list(self.running.values()):
             run.abandon(30.0)
-            self._end(run, Outcome("interrupted", "interrupted", "the submitter was interrupted"), [])
+            outcome, unsent = run.ended() or (None, [])
+            if outcome is None or outcome.state != "finished":
+                outcome = Outcome("interrupted", "interrupted", "the submitter was interrupted")
+            self._end(run, outcome, unsent, PARTING_SECONDS)
 
     def _resume(self) -> None:
         """Close what a predecessor left: deliver outcomes it could not, give back what it never started."""
-        for item in patiently(lambda: self.tuner.open_runs(self.study, self.client), AWAY_SECONDS):
+        for item in self._patiently(lambda: self.tuner.open_runs(self.study, self.client)):
             run_id = item["proposal"]["run_id"]
             directory = self.launcher.directory(run_id)
             deadline = time.monotonic() + ADOPT_SECONDS
             while directory.supervised() and time.monotonic() < deadline:
+                self.tick()
                 time.sleep(POLL_SECONDS)
             said = directory.outcome()
             outcome, unsent = said or (Outcome("interrupted", "interrupted", "its submitter was killed"), [])
@@ -102,12 +112,12 @@ class SubmitLoop:
 
     def _ask(self) -> dict[str, Any] | None:
         """The answer, None while the tuner is away (the same request is then made again)."""
+        ask = partial(self.tuner.ask, self.study, self.client, self._request, str(self.launcher.output_root))
         try:
-            return self.tuner.ask(self.study, self.client, self._request, str(self.launcher.output_root))
-        except TunerAway:
-            if not self.running:  # nothing else to watch meanwhile
-                patiently(lambda: self.tuner.study(self.study), AWAY_SECONDS)
-            return None
+            return ask()
+        except TunerAway as error:
+            self._meanwhile(error)
+            return None if self.running else self._patiently(ask)  # runs want to be watched meanwhile
 
     def _watch(self) -> None:
         for run in list(self.running.values()):
@@ -121,23 +131,51 @@ class SubmitLoop:
         self._heard[run.run_id] = time.monotonic()
         try:
             decision = self.tuner.heartbeat(run.run_id)
-        except TunerAway:
+        except TunerAway as error:
+            self._say_away(error)
             return  # the job goes on; the lease is longer than a restart of the tuner
+        self._say_back()
         run.progress = decision.progress
         if decision.action == "stop" and not run.stopped_because:
             self.say(f"{run.run_id}: stopping: {decision.reason}")
             run.stop(decision.reason)
 
-    def _end(self, run: LocalRun, outcome: Outcome, unsent: list[dict[str, Any]]) -> None:
-        answer = self._deliver(run.run_id, outcome, unsent)
+    def _end(
+        self, run: LocalRun, outcome: Outcome, unsent: list[dict[str, Any]], seconds: float = AWAY_SECONDS
+    ) -> None:
+        answer = self._deliver(run.run_id, outcome, unsent, seconds)
         del self.running[run.run_id]
         state, reason = answer.get("outcome") or outcome.state, answer.get("reason") or outcome.detail
         self.say(f"{run.run_id}: {state}{': ' if reason else ''}{reason}")
-        if outcome.state == "failed":
+        if state in ("failed", "rejected"):
             self.say(f"{run.run_id}: log at {run.directory.log}")
 
-    def _deliver(self, run_id: str, outcome: Outcome, unsent: list[dict[str, Any]]) -> Mapping[str, Any]:
+    def _deliver(
+        self, run_id: str, outcome: Outcome, unsent: list[dict[str, Any]], seconds: float = AWAY_SECONDS
+    ) -> Mapping[str, Any]:
         for report in unsent:
-            patiently(partial(self.tuner.post_report, report), AWAY_SECONDS)
-        answer: Mapping[str, Any] = patiently(lambda: self.tuner.end(run_id, outcome), AWAY_SECONDS)
+            try:
+                self._patiently(partial(self.tuner.post_report, report), seconds)
+            except TunerRefused as error:  # it never will be taken; how the run ended must be told all the same
+                self.say(f"{run_id}: a report of its steps was refused: {error}")
+        return self._patiently(lambda: self.tuner.end(run_id, outcome), seconds)
+
+    def _patiently(self, call: Callable[[], T], seconds: float = AWAY_SECONDS) -> T:
+        answer = patiently(call, seconds, self._meanwhile)
+        self._say_back()
         return answer
+
+    def _meanwhile(self, error: TunerAway) -> None:
+        """While the tuner is away: let whoever keeps it alive do so."""
+        self._say_away(error)
+        self.tick()
+
+    def _say_away(self, error: TunerAway) -> None:
+        if not self._away:
+            self.say(f"waiting for the tuner: {error}")
+        self._away = True
+
+    def _say_back(self) -> None:
+        if self._away:
+            self.say("the tuner answers again")
+        self._away = False

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 
-def verdict_lines(view: Mapping[str, Any], reason: str) -> list[str]:
-    """What a study came to, for people; `view` is GET /v1/studies/NAME."""
+def verdict_lines(view: Mapping[str, Any], reason: str, runs: Path) -> list[str]:
+    """What a study came to, for people; `view` is GET /v1/studies/NAME, `runs` holds the runs' directories."""
     name, proof = view["name"], view.get("proof") or {}
     if view["state"] == "failed":
-        return [f"study {name} failed: {reason}"]
+        return [f"study {name} failed: {reason}", f"  logs are at {runs}/RUN/log.txt"]
     verdict = f"{proof['verdict']}: " if proof.get("verdict") else ""
     text = proof.get("reason") or reason
     lines = [f"study {name}: {verdict}{text}"]

@@ -1,8 +1,9 @@
-"""A proposal in a few words."""
+"""A proposal, and a disk that cannot be written, in a few words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 
@@ -24,3 +25,9 @@ def describe(proposal: Mapping[str, Any]) -> str:
     """Kind, trial and configuration."""
     kind = "trial" if proposal["kind"] == "trial" else f"{proposal['kind']} run of trial"
     return f"{kind} {proposal['trial']}: {configuration(proposal)}"
+
+
+def unwritable(error: OSError, directory: Path) -> str:
+    """What to do about a study's directory (or a file in it) that cannot be used."""
+    name = error.filename or directory
+    return f"cannot write {name} ({error.strerror}): free its disk or allow writing, or give another --directory"

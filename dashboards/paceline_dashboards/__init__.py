@@ -1,0 +1,1 @@
+"""Grafana dashboards, recording rules and alerts as code, and the files they make."""
