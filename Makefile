@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench up clean
+.PHONY: demo test check bench dashboards up clean
 
 demo: $(VENV)/.demo
 	$(BIN)/paceline demo --output build/demo
@@ -23,6 +23,10 @@ bench: $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/steps.py --output build/bench/steps.json
 	$(BIN)/python tests/benchmarks/agent.py --output build/bench/agent.json
 	$(BIN)/python tests/benchmarks/tuner.py --output build/bench/tuner.json
+
+dashboards: $(VENV)/.dev
+	cd dashboards && $(abspath $(BIN))/python -m paceline_dashboards
+	$(BIN)/python deploy/kubernetes/generate.py
 
 up: $(VENV)/.dev
 	$(BIN)/python deploy/local/up.py

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from paceline_exporters.metrics import Family
+from paceline_exporters.metrics_table import table
 from paceline_exporters.sources import discover
 from paceline_exporters.sources.contract import World
 
@@ -19,6 +20,7 @@ Made from the code by `python -m paceline_agent.metrics_page > docs/metrics.md`;
 the agent runs. What is unknown is absent, never 0; events that are rare start at 0. A source that fails, hangs or
 grows stale (older than twice its period, and than 3 s) loses its own series only, and
 `paceline_agent_source_success` says so. `/metrics?name[]=NAME` asks for one source or one family.
+The tuner's own are in [tuner-metrics.md](tuner-metrics.md).
 """
 
 
@@ -29,17 +31,7 @@ def page() -> str:
         for source in discover(World())
     ]
     owners.append((Itself.name, "Sampled by each scrape.", Itself.families))
-    return HEAD + "".join(f"\n## {name}\n\n{when}\n\n{_table(families)}" for name, when, families in owners)
-
-
-def _table(families: Sequence[Family]) -> str:
-    return "\n".join(("| metric | type | labels | meaning |", "|---|---|---|---|", *_rows(families), ""))
-
-
-def _rows(families: Sequence[Family]) -> Iterator[str]:
-    for family in families:
-        labels = ", ".join(f"`{label}`" for label in family.labels)
-        yield f"| `{family.name}` | {family.type} | {labels} | {family.help} |"
+    return HEAD + "".join(f"\n## {name}\n\n{when}\n\n{table(families)}" for name, when, families in owners)
 
 
 if __name__ == "__main__":

@@ -1,152 +1,218 @@
-"""How long submitters wait for the tuner: a real `paceline serve`, a study of 1,000 finished trials, 8 knobs.
+"""How long a submitter waits for the tuner, measured on a real service with a thousand trials behind it.
 
-    python tests/benchmarks/tuner.py --output build/bench/tuner.json
-
-Keys, each with the number of trials it was measured at:
-ask_p50_ms, ask_p99_ms: an ask at least a second after the last run's end, as when a launcher has torn down a job;
-ask_at_once_p50_ms: an ask right after an end, which waits for a configuration that knows the result;
-end_p99_ms: the word that a run ended;
-study_ms: GET of the study with all its trials.
-All over one kept-alive connection, on loopback.
+`python tests/benchmarks/tuner.py --output build/bench/tuner.json`; about three minutes. The history is made
+through HTTP, by submitters in parallel whose runs report a ring and end as any run does. Then one submitter with
+a kept-alive connection goes on as a launcher would: a run ends, a second passes before the next, it asks.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import json
-import random
-import statistics
+import math
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import numpy as np
+SERVE = [sys.executable, "-m", "paceline_exporters", "serve", "--web.listen-address", "127.0.0.1:0"]
+TRIALS = 1000
+"""Behind the service when measuring begins."""
+ASKS = 100
+"""Asked a second after the previous end."""
+ASKS_AT_ONCE = 50
+"""Asked right after the previous end."""
+PAUSE_SECONDS = 1.0
+SUBMITTERS = 8
+STEPS = 8
 
-from paceline_exporters.messages import Event, Outcome, Report, RingReport
-from paceline_tuner.child import ServiceChild
-from paceline_tuner.study.codec import spec_to_json
-from paceline_tuner.study.spec import Budget, Knob, Objective, Proof, StudySpec
 
-STUDY = "bench"
-IDLE_SECONDS = 1.0
-
-
-def main() -> None:
-    """Fill a study, then measure at its end."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> int:
+    """Measure, write the figures, and print them."""
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("build/bench/tuner.json"))
-    parser.add_argument("--trials", type=int, default=1000)
-    parser.add_argument("--asks", type=int, default=40)
+    parser.add_argument("--trials", type=int, default=TRIALS, help="trials behind the service")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory:
-        serve = ["serve", "--web.listen-address", "127.0.0.1:0", "--database", f"{directory}/tuner.sqlite"]
-        with ServiceChild(serve, Path(directory) / "log") as tuner:
-            figures = measure(Submitter(tuner.url), arguments.trials, arguments.asks)
+    with tempfile.TemporaryDirectory() as scratch, service(Path(scratch)) as port:
+        figures = measured(port, arguments.trials)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(figures, indent=1) + "\n")
-    sys.stdout.write(json.dumps(figures, indent=1) + "\n")
+    arguments.output.write_text(json.dumps(figures, indent=2) + "\n")
+    sys.stdout.write(json.dumps(figures, indent=2) + "\n")
+    return 0
 
 
-def measure(submitter: Submitter, trials: int, asks: int) -> dict[str, Any]:
-    """The figures; milliseconds."""
-    submitter.call("POST", "/v1/studies", {"schema": 1, "spec": spec_to_json(spec(trials + 2 * asks + 1))})
-    ends, at_once, idle = [], [], []
-    for number in range(trials + 2 * asks):
-        spaced = number >= trials + asks
-        if spaced:
-            time.sleep(IDLE_SECONDS)
-        run_id, ask_ms = submitter.ask()
-        end_ms = submitter.finish(run_id)
-        if number >= trials:
-            ends.append(end_ms)
-            (idle if spaced else at_once).append(ask_ms)
-    _, study_ms = submitter.timed("GET", f"/v1/studies/{STUDY}")
+@contextlib.contextmanager
+def service(scratch: Path) -> Iterator[int]:
+    """A real tuner; its port."""
+    command = [*SERVE, "--database", str(scratch / "tuner.sqlite")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline().rpartition(":")[2])
+        finally:
+            process.terminate()
+
+
+def measured(port: int, trials: int) -> dict[str, float]:
+    """All figures; times in milliseconds."""
+    Submitter(port).post("/v1/studies", {"schema": 1, "spec": study(trials)})
+    began = time.perf_counter()
+    first = Submitter(port)
+    first.one()  # the default goes alone: the others wait for what it reports
+    fill(port, trials - 1)
+    filled = time.perf_counter() - began
+    calm, hasty = Submitter(port), Submitter(port)
+    for _ in range(ASKS):
+        calm.one(PAUSE_SECONDS)
+    for _ in range(ASKS_AT_ONCE):
+        hasty.one()
+    ends = calm.ends + hasty.ends
     return {
-        "ask_p50_ms": round(statistics.median(idle), 2),
-        "ask_p99_ms": round(float(np.percentile(idle, 99)), 2),
-        "ask_trials": trials + asks,
-        "ask_count": len(idle),
-        "ask_at_once_p50_ms": round(statistics.median(at_once), 2),
-        "ask_at_once_trials": trials,
-        "end_p99_ms": round(float(np.percentile(ends, 99)), 2),
+        "ask_p50_ms": quantile(calm.asks, 0.5),
+        "ask_p99_ms": quantile(calm.asks, 0.99),
+        "ask_trials": trials,
+        "ask_at_once_p50_ms": quantile(hasty.asks, 0.5),
+        "ask_at_once_trials": trials + ASKS,
+        "end_p50_ms": quantile(ends, 0.5),
+        "end_p99_ms": quantile(ends, 0.99),
         "end_trials": trials,
-        "end_count": len(ends),
-        "study_ms": round(study_ms, 2),
+        "history_seconds": filled,
     }
 
 
-def spec(trials: int) -> StudySpec:
-    """Three choices, three floats and two integers; a final-metric study, which needs no windows."""
-    choices = [
-        Knob(f"placeholder.c{i}", "placeholders", f"c{i}", "choice", "speed", choices=(0, 1, 2)) for i in range(3)
-    ]
-    floats = [
-        Knob(f"placeholder.f{i}", "placeholders", f"f{i}", "float", "speed", low=0.0, high=1.0) for i in range(3)
-    ]
-    whole = [Knob(f"placeholder.i{i}", "placeholders", f"i{i}", "int", "speed", low=0, high=64) for i in range(2)]
-    knobs = (*choices, *floats, *whole)
-    return StudySpec(
-        name=STUDY,
-        command=("job", *(f"{{{knob.key}}}" for knob in knobs)),
-        knobs=knobs,
-        objective=Objective("final", "minimize", metric="eval_loss", max_steps=10),
-        budget=Budget(trials=trials),
-        proof=Proof(max_pairs=0),
-        defaults={knob.key: 0 for knob in knobs},
-    )
+def fill(port: int, runs: int) -> None:
+    """Finish so many runs with submitters in parallel."""
+    left = iter(range(runs))
+    take = threading.Lock()
 
-
-class Submitter:
-    """Asks and says how runs ended, over one connection."""
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
-        self._random = random.Random(1)
-
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        """The decoded answer of a request that must succeed."""
-        return self.timed(method, path, body)[0]
-
-    def timed(self, method: str, path: str, body: Any = None) -> tuple[Any, float]:
-        """The same, and its milliseconds."""
-        began = time.perf_counter()
-        self._connection.request(method, path, None if body is None else json.dumps(body))
-        answer = self._connection.getresponse()
-        content = answer.read()
-        elapsed = (time.perf_counter() - began) * 1e3
-        if answer.status >= 300:
-            raise RuntimeError(f"{method} {path}: {answer.status} {content[:300]!r}")
-        return json.loads(content), elapsed
-
-    def ask(self) -> tuple[str, float]:
-        """A run's name, and the milliseconds of the ask that gave it."""
+    def work() -> None:
+        submitter = Submitter(port)
         while True:
-            body = {"schema": 1, "client_id": "bench", "request_id": uuid.uuid4().hex}
-            answer, elapsed = self.timed("POST", f"/v1/studies/{STUDY}/proposals", body)
-            if "proposal" in answer:
-                self._placeholders = answer["proposal"]["placeholders"]
-                return str(answer["proposal"]["run_id"]), elapsed
-            if "done" in answer:
-                raise RuntimeError(f"the study ended early: {answer['reason']}")
-            time.sleep(float(answer["wait_seconds"]))
+            with take:
+                if next(left, None) is None:
+                    return
+            submitter.one()
 
-    def finish(self, run_id: str) -> float:
-        """Its one rank says that it ended, then the submitter does, with a noisy value; milliseconds of the latter."""
-        ended = Event(number=0, kind="end", wall=time.time(), step=10.0)
-        ring = RingReport(uuid.uuid4().hex, run_id, 0, 1, 0, "node", alive=False, generation=0, events=(ended,))
-        self.call("POST", "/v1/windows", Report("run", "node", (ring,)).encode())
-        loss = sum(float(value) for value in self._placeholders.values()) + self._random.gauss(0, 1)
-        metrics = {"eval_loss": loss}
-        outcome = Outcome("finished", "done", exit_code=0, metrics=metrics).encode()
-        _, elapsed = self.timed("POST", f"/v1/runs/{run_id}/end", {**outcome, "request_id": run_id})
-        return elapsed
+    threads = [threading.Thread(target=work) for _ in range(SUBMITTERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+@dataclass
+class Submitter:
+    """Submitter, launcher and rank in one, on one kept-alive connection."""
+
+    port: int
+    asks: list[float] = field(default_factory=list)
+    """Seconds until each answer that was a proposal."""
+    ends: list[float] = field(default_factory=list)
+    """Seconds until the end of each run was acknowledged."""
+    client_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def __post_init__(self) -> None:
+        """Connect at the first request."""
+        self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        """The answer of a request that must succeed."""
+        self._connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        with self._connection.getresponse() as answer:
+            data = answer.read()
+        assert answer.status < 300, data
+        return json.loads(data)
+
+    def one(self, pause: float = 0.0) -> None:
+        """One run from ask to end, after a pause."""
+        time.sleep(pause)
+        proposal = self._ask()
+        run_id = proposal["run_id"]
+        loss = made_up(proposal["arguments"])
+        self.post("/v1/windows", {"schema": 1, "reporter": "run", "node": "bench", "rings": [ring(run_id)]})
+        word = {"request_id": "end", "state": "finished", "reason": "done", "metrics": {"eval_loss": loss}}
+        began = time.perf_counter()
+        answer = self.post(f"/v1/runs/{run_id}/end", word)
+        self.ends.append(time.perf_counter() - began)
+        assert answer["outcome"] == "finished", answer
+
+    def _ask(self) -> dict[str, Any]:
+        while True:
+            request = {"client_id": self.client_id, "request_id": uuid.uuid4().hex}
+            began = time.perf_counter()
+            answer = self.post("/v1/studies/bench/proposals", request)
+            took = time.perf_counter() - began
+            if "proposal" in answer:
+                self.asks.append(took)
+                return dict(answer["proposal"])
+            time.sleep(0.01)
+
+
+def ring(run_id: str) -> dict[str, Any]:
+    """All that a run of one rank reports."""
+    numbers = [float(step) for step in range(1, STEPS + 1)]
+    columns = {"step": numbers, "samples": [8.0] * STEPS, "step_seconds": [0.1] * STEPS}
+    return {
+        "ring": uuid.uuid5(uuid.NAMESPACE_OID, run_id).hex,
+        "run_id": run_id,
+        "rank": 0,
+        "world_size": 1,
+        "attempt": 0,
+        "node": "bench",
+        "alive": False,
+        "generation": 1,
+        "header": {"effective": {"arguments": {"learning_rate": 5e-5}}},
+        "events": [{"number": 0, "kind": "end", "wall": 1.0, "step": float(STEPS), "detail": {}}],
+        "window": {"first": 0, "last": STEPS - 1, "columns": columns},
+    }
+
+
+def made_up(arguments: dict[str, Any]) -> float:
+    """A loss with its best value inside the space."""
+    rate = math.log10(arguments.get("learning_rate", 5e-5))
+    return 2.0 + (rate + 3.5) ** 2 + arguments.get("weight_decay", 0.0) + (arguments.get("optim") == "adafactor")
+
+
+def study(trials: int) -> dict[str, Any]:
+    """Eight knobs, three of them categorical; a study of the final loss, whose runs may go in parallel."""
+    ranges = {
+        "learning_rate": {"kind": "float", "low": 1e-5, "high": 1e-2, "log": True},
+        "weight_decay": {"kind": "float", "low": 0.0, "high": 0.3},
+        "max_grad_norm": {"kind": "float", "low": 0.1, "high": 2.0},
+        "warmup_steps": {"kind": "int", "low": 0, "high": 200},
+        "dataloader_num_workers": {"kind": "int", "low": 0, "high": 8},
+        "lr_scheduler_type": {"kind": "choice", "choices": ["linear", "cosine", "constant"]},
+        "optim": {"kind": "choice", "choices": ["adamw_torch", "adafactor"]},
+        "per_device_train_batch_size": {"kind": "choice", "choices": [1, 2, 4, 8, 16]},
+    }
+    knobs = [
+        {"name": name, "target": "arguments", "key": name, "effect": "convergence", **values}
+        for name, values in ranges.items()
+    ]
+    return {
+        "name": "bench",
+        "command": ["train"],
+        "knobs": knobs,
+        "objective": {"kind": "final", "direction": "minimize", "metric": "eval_loss", "max_steps": STEPS},
+        "budget": {"trials": trials + ASKS + ASKS_AT_ONCE + 1, "parallel": SUBMITTERS},
+        "proof": {"max_pairs": 0},
+        "sampler": "tpe",
+    }
+
+
+def quantile(seconds: list[float], share: float) -> float:
+    """The nearest observed value, in milliseconds."""
+    ordered = sorted(seconds)
+    return round(1000 * ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)], 2)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -71,7 +71,7 @@ def test_a_run_from_study_to_end(tuner: Any, job: Any) -> None:
     [
         (lambda client: client.study("no/such"), 404, "not_found", "no study 'no/such'"),
         (lambda client: client.heartbeat("nobody"), 404, "not_found", "no run 'nobody'"),
-        (lambda client: client.create_study({}), 400, "bad_request", "field"),
+        (lambda client: client.create_study({}), 400, "bad_request", "name: is missing"),
         (lambda client: client.post_report({"rings": 1}), 400, "bad_request", "field 'reporter'"),
     ],
 )

@@ -154,7 +154,7 @@ def test_a_malformed_study_names_file_line_and_field(begin: Begin, tmp_path: Pat
         "study: s\ncommand: train\nknobs:\n  learning_rate: {low: 1, high: 0.1}\n"
     )
     command = begin("tune", tmp_path / "study.yaml")
-    assert command.wait() == 1
+    assert command.wait() == 2
     assert f"paceline tune: {tmp_path}/study.yaml:" in command.errors
     assert f"{tmp_path}/study.yaml:1: objective: is missing: add it" in command.errors
     assert "Traceback" not in command.errors

@@ -38,6 +38,7 @@ def launch(
     for run in started:
         run.process.kill()
         run.process.communicate()
+        run.directory.end_orphans()
 
 
 def ended(run: LocalRun) -> tuple[Outcome, list[dict[str, Any]]]:
@@ -56,9 +57,10 @@ def test_a_run_leaves_its_files(launch: Any) -> None:
     assert not run.directory.supervised()
 
 
-def test_a_run_is_supervised_while_it_lasts_and_ends_when_asked(launch: Any) -> None:
+def test_a_run_is_supervised_while_it_lasts_and_ends_when_asked(launch: Any, until: Any) -> None:
     run = launch("sleep", "1000")
-    assert run.directory.supervised() and run.ended() is None
+    until(run.directory.supervised, "the supervisor")
+    assert run.ended() is None
     run.stop("it is enough")
     run.stop("and again")
     outcome, _ = ended(run)
@@ -72,12 +74,14 @@ def test_an_abandoned_run_is_over(launch: Any) -> None:
     assert run.process.returncode is not None and not run.directory.supervised()
 
 
-def test_a_supervisor_that_was_killed_is_said_so(launch: Any) -> None:
-    run = launch("sleep", "1000")
+def test_a_supervisor_that_was_killed_is_said_so_and_its_job_ended(launch: Any, until: Any) -> None:
+    run = launch("sh", "-c", "echo $$; sleep 1000 & wait")
+    job = int(until(run.directory.tail, "the job"))
     run.process.kill()
     outcome, _ = ended(run)
     assert (outcome.state, outcome.reason) == ("failed", "killed")
     assert f"left no outcome.json in {run.directory.path}" in outcome.detail
+    until(lambda: not Path(f"/proc/{job}/cmdline").exists(), "the end of what it left behind")
 
 
 def test_a_run_started_again_forgets_how_it_ended_before(launch: Any) -> None:
@@ -129,7 +133,7 @@ def test_a_submitter_that_is_killed_takes_its_runs_with_it(launch: Any, tmp_path
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as submitter:
         assert submitter.stdout is not None and submitter.stdout.readline() == "started\n"
         directory = RunDirectory(tmp_path / "runs" / "r")
-        assert directory.supervised()
+        until(directory.supervised, "the supervisor")
         time.sleep(0.5)  # until the supervisor watches its leash; earlier it ends with its input closed as well
         submitter.send_signal(signal.SIGKILL)
     until(lambda: not directory.supervised(), "the end of the run")

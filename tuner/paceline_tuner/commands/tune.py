@@ -39,24 +39,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Tune; returns 0 when the study is done, 1 when it failed or cannot go on, 130 when interrupted."""
+    """Tune; returns 0 when the study is done, 1 when it failed or cannot go on, 2 for a study file that is wrong,
+    130 when interrupted."""
     console = Console(stderr=True, highlight=False)
     try:
-        spec = load_study(arguments.study)
-        root = study_directory(arguments.directory, spec.name)
-        try:
-            with alone_in(root), own_or_given(arguments.tuner, root) as (client, private):
-                return tune(spec, client, private, root, arguments.agent, console)
-        except OSError as error:
-            reason = unwritable(error, root)
-    except (InUse, StudyError, TunerAway, TunerRefused) as error:
-        reason = str(error)
+        return _run(arguments, console)
+    except StudyError as error:
+        status, reason = 2, str(error)
+    except (InUse, TunerAway, TunerRefused) as error:
+        status, reason = 1, str(error)
     except KeyboardInterrupt:
-        reason = "interrupted; the same command goes on from here"
-        console.print(f"paceline tune: {reason}", markup=False, soft_wrap=True)
-        return 130
+        status, reason = 130, "interrupted; the same command goes on from here"
     console.print(f"paceline tune: {reason}", markup=False, soft_wrap=True)
-    return 1
+    return status
+
+
+def _run(arguments: argparse.Namespace, console: Console) -> int:
+    spec = load_study(arguments.study)
+    root = study_directory(arguments.directory, spec.name)
+    try:
+        with alone_in(root), own_or_given(arguments.tuner, root) as (client, private):
+            return tune(spec, client, private, root, arguments.agent, console)
+    except OSError as error:
+        console.print(f"paceline tune: {unwritable(error, root)}", markup=False, soft_wrap=True)
+        return 1
 
 
 def tune(

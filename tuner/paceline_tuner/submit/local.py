@@ -57,6 +57,16 @@ class RunDirectory:
             return False
         return str(self.path).encode() in command
 
+    def end_orphans(self) -> None:
+        """SIGKILL to what is left of a job whose supervisor was killed: the next run would share the machine."""
+        mark = f'"run_id": {json.dumps(self.path.name)}'.encode()
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                if mark in (entry / "environ").read_bytes():
+                    os.kill(int(entry.name), signal.SIGKILL)
+            except OSError:
+                continue  # it ended, or is not ours
+
 
 @dataclass
 class LocalRun:
@@ -79,6 +89,7 @@ class LocalRun:
         said = self.directory.outcome()
         if said is not None:
             return said
+        self.directory.end_orphans()
         if self.stopped_because:  # before the supervisor could listen
             return Outcome("interrupted", "stopped", f"stopped: {self.stopped_because}", status), []
         text = (

@@ -22,8 +22,9 @@ AWAY_SECONDS = 600.0
 """How long a submitter waits for a tuner that is away before it gives up; running jobs go on meanwhile."""
 PARTING_SECONDS = 10.0
 """The same for a submitter that was interrupted: what it cannot say now, it says when it is started again."""
-ADOPT_SECONDS = 60.0
-"""How long a resumed submitter waits for a supervisor that its predecessor left behind."""
+ADOPT_SECONDS = 90.0
+"""How long a resumed submitter waits for a supervisor that its predecessor left behind: that ends the job first,
+and then tries for a minute to deliver."""
 
 
 def client_id(root: Path) -> str:
@@ -89,6 +90,8 @@ class SubmitLoop:
                 self.tick()
                 time.sleep(POLL_SECONDS)
             said = directory.outcome()
+            if said is None:
+                directory.end_orphans()
             outcome, unsent = said or (Outcome("interrupted", "interrupted", "its submitter was killed"), [])
             self._deliver(run_id, outcome, unsent)
             self.say(f"{run_id}: taken up again, {outcome.state}")
