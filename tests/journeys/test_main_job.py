@@ -1,160 +1,105 @@
-"""The main job, whole and real: a 2-rank Trainer job is tuned while the tuner dies once, watched by an agent, and
-the result is applied to the user's own job and read back."""
+"""The main job, end to end, on the real thing: watched, tuned across runs, applied to the user's own job."""
 
 from __future__ import annotations
 
-import json
-import os
-import shlex
-import signal
-import subprocess
-import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from paceline_exporters.rings import RingDirectory
-from paceline_tuner.child import ServiceChild
-from paceline_tuner.client import TunerClient
-from paceline_tuner.demo.study import TRAIN
 
-pytest.importorskip("torch", reason="the job trains: pip install 'paceline[demo]'")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-PATIENCE = 240.0
-"""Seconds for what must come; no test measures time."""
-PACELINE = [sys.executable, "-m", "paceline_exporters"]
-STUDY = """
-study: journey
-command: {command}
-knobs:
-  per_device_train_batch_size: [1, 2, 4]
-  ddp.bucket_cap_mb: [unset, 1]
-  learning_rate: {{choices: [1.0e-4, 3.0e-4]}}
-hold: global_batch
-objective: {{throughput: tokens, warmup_steps: 2, measure_steps: 8}}
-budget: {{trials: 4}}
-proof: {{max_pairs: 0}}
-"""
+pytest.importorskip("torch", reason="trains: pip install 'paceline[demo]'")
+pytestmark = pytest.mark.slow
 
 
-def job(output: Path) -> list[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    size = ["--use_cpu", "True", "--layers", "1", "--width", "64", "--length", "64", "--disable_tqdm", "True"]
-    batch = ["--per_device_train_batch_size", "1", "--gradient_accumulation_steps", "4", "--max_steps", "12"]
-    return [*launcher, str(TRAIN), "--output_dir", str(output), *size, *batch]
-
-
-def eventually(look: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if found := look():
-            return found
-        time.sleep(0.2)
-    raise AssertionError(f"waited in vain for {what}")
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PACELINE_RING_DIR", str(tmp_path / "rings"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    return tmp_path
-
-
-def serve(home: Path, address: str = "127.0.0.1:0") -> ServiceChild:
-    flags = ["serve", "--web.listen-address", address, "--database", str(home / "tuner.sqlite")]
-    child = ServiceChild(flags, home / "tuner.log")
-    child.start()
-    return child
-
-
-@pytest.fixture
-def agent_of(home: Path) -> Iterator[Callable[[str], ServiceChild]]:
-    children = []
-
-    def start(tuner: str) -> ServiceChild:
-        flags = ["agent", "--web.listen-address", "127.0.0.1:0", "--tuner.url", tuner]
-        child = ServiceChild([*flags, "--spool.directory", str(home / "spool")], home / "agent.log")
-        child.start()
-        children.append(child)
-        return child
-
-    yield start
-    for child in children:
-        child.stop()
-
-
-def stepping(agent: ServiceChild) -> dict[str, set[str]]:
-    """Run -> ranks that have taken steps, as a Prometheus server would read it."""
-    with urllib.request.urlopen(agent.url + "/metrics", timeout=10) as answer:
-        families = list(text_string_to_metric_families(answer.read().decode()))
-    found: dict[str, set[str]] = {}
-    for family in families:
+def scraped(url: str) -> dict[str, set[tuple[str, str]]]:
+    """Step series of an agent: name -> the runs and ranks that have one."""
+    with urllib.request.urlopen(url + "/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    found: dict[str, set[tuple[str, str]]] = {}
+    for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            if sample.name == "paceline_steps_total" and sample.value > 0:
-                found.setdefault(sample.labels["run_id"], set()).add(sample.labels["rank"])
+            if "rank" in sample.labels and "run_id" in sample.labels:
+                found.setdefault(sample.name, set()).add((sample.labels["run_id"], sample.labels["rank"]))
     return found
 
 
-def kill(tuner: ServiceChild) -> None:
-    assert tuner._process is not None
-    os.kill(tuner._process.pid, signal.SIGKILL)
-    tuner.stop()
+def ranks_of(url: str, run_id: str) -> dict[str, set[tuple[str, str]]]:
+    """The step series that both ranks of a run have."""
+    both = {(run_id, "0"), (run_id, "1")}
+    return {name: seen for name, seen in scraped(url).items() if both <= seen}
 
 
-def test_watched_tuned_across_runs_and_applied(home: Path, agent_of: Callable[[str], ServiceChild]) -> None:
-    (home / "study.yaml").write_text(STUDY.format(command=shlex.join(job(home / "user"))))
-    tuner = serve(home)
-    agent = agent_of(tuner.url)
-    flags = ["--tuner", tuner.url, "--agent", agent.url, "--directory", str(home / "study")]
-    with (home / "tune.log").open("w") as log:
-        tune = subprocess.Popen([*PACELINE, "tune", str(home / "study.yaml"), *flags], stdout=log, stderr=log)
+def test_two_ranks_are_watched_tuned_and_given_the_result(world: Any, until: Any) -> None:
+    batch = ("--per_device_train_batch_size", "1", "--gradient_accumulation_steps", "64")
+    job = world.job(*batch, ranks=2)
+    study = world.write(
+        job,
+        knobs={"per_device_train_batch_size": [16, 32, 64], "ddp.bucket_cap_mb": ["unset", 1]},
+        hold="global_batch",
+        objective={"throughput": "tokens", "warmup_steps": 2, "measure_steps": 8},
+        budget={"trials": 4, "run": "100s"},
+        seed=7,
+    )
+    agent = world.service(
+        "agent", "--rings.directory", world.rings, "--tuner.url", world.tuner.url, "--spool.directory",
+        world.root / "spool",
+    )  # fmt: skip
+    tune = world.tune(study, agent.url)
+
+    def running() -> str:
+        runs = [run for trial in world.view()["trials"] for run in trial["runs"] if run["state"] == "running"]
+        return str(runs[0]["run_id"]) if runs else ""
+
+    until(lambda: world.root.joinpath("study").is_dir() and world.trainers(), "the first launch")
+    run_id = until(running, "a run that says it lives")
+    series = until(lambda: ranks_of(agent.url, run_id), "step series of both ranks while they train")
+    assert any("step" in name for name in series), series
+
+    until(lambda: world.view()["counts"]["complete"] >= 1, "the end of the default's run")
+    first = world.view()["trials"][0]
+    until(running, "the second run")
+    world.tuner.kill()
+    world.tuner.start()
+
+    assert tune.wait() == 0, tune.said
+    view = world.view()
+    assert (view["state"], view["counts"]["complete"]) == ("done", 4), tune.said
+    assert [len(trial["runs"]) for trial in view["trials"]] == [1] * 4, "nothing ran twice"
+    assert view["trials"][0] == first, "what was acknowledged before the kill is as it was"
+    for trial in view["trials"]:
+        (run,) = trial["runs"]
+        assert (run["world_size"], run["summary"]["ranks"], run["summary"]["aligned_steps"]) == (2, [0, 1], 8)
+    assert view["baseline"]["arguments"]["gradient_accumulation_steps"] == 64
+    assert view["best"]["trial"] != 0, "64 passes of one sequence each cannot be the fastest"
+    assert not world.root.joinpath("users").exists(), "no trial wrote to the user's directory"
+
+    flags = ("--study", "journey", "--tuner", world.tuner.url, "--even-unproven")
+    submit = world.paceline("submit", *flags, "--", *job, "--run_name", "mine")
+    assert submit.wait() == 0, submit.said
+    size = view["best"]["params"]["per_device_train_batch_size"]
+    cap = view["best"]["params"]["ddp.bucket_cap_mb"]
+    headers = normal_headers(world)
+    assert [header["rank"] for header in headers] == [0, 1]
+    for header in headers:
+        arguments, ddp = header["effective"]["arguments"], header["effective"]["ddp"]
+        assert (arguments["per_device_train_batch_size"], arguments["gradient_accumulation_steps"]) == (
+            size,
+            64 // size,
+        )
+        assert ddp["bucket_cap_mb"] == cap
+        assert (arguments["max_steps"], arguments["run_name"]) == (20, "mine"), "the rest is the user's own"
+    assert world.root.joinpath("users", "model.safetensors").exists(), "a normal run saves what the job saves"
+    assert world.trainers() == []
+
+
+def normal_headers(world: Any) -> list[Any]:
+    """Headers of the rings of normal runs, by rank."""
+    directory = RingDirectory(world.rings)
     try:
-        seen = eventually(lambda: {r for r, k in stepping(agent).items() if k == {"0", "1"}}, "both ranks' steps")
-        assert any(run.startswith("journey-0-0-") for run in seen)
-        client = TunerClient(tuner.url)
-        eventually(lambda: client.study("journey")["progress"]["trials"] >= 1, "the first trial's end")
-        before = client.study("journey")
-        kill(tuner)
-        tuner = serve(home, tuner.url.removeprefix("http://"))
-        assert tune.wait(PATIENCE) == 0, (home / "tune.log").read_text()
-        check_study(home, client.study("journey"), before)
-        check_applied(home, client)
+        headers = [reader.header().data for reader in directory.scan().rings.values()]
     finally:
-        tune.kill()
-        tune.wait()
-        tuner.stop()
-
-
-def check_study(home: Path, after: dict[str, Any], before: dict[str, Any]) -> None:
-    assert after["state"] == "done" and [trial["state"] for trial in after["trials"]] == ["complete"] * 4
-    assert after["trials"][0]["value"] == before["trials"][0]["value"], "an acknowledged result is kept"
-    runs = [run["run_id"] for trial in after["trials"] for run in trial["runs"] if run["outcome"] == "finished"]
-    assert len(runs) == len(set(runs)) == 4, "no run twice"
-    launched = {path.name for path in (home / "study" / "runs").iterdir()}
-    assert set(runs) <= launched
-    assert not (home / "user").exists(), "trials touch nothing of the user's"
-    for trial in after["trials"]:
-        assert trial["runs"][-1]["summary"]["ranks"] == [0, 1]
-
-
-def check_applied(home: Path, client: TunerClient) -> None:
-    best = client.best("journey")
-    command = [*PACELINE, "submit", "--study", "journey", "--tuner", client.url, "--even-unproven", "--"]
-    done = subprocess.run([*command, *job(home / "user")], capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == 0, done.stderr
-    directory = RingDirectory(home / "rings")
-    headers = [ring.header() for ring in directory.scan().rings.values()]
-    normal = [header.data for header in headers if header is not None and header.data["kind"] == "normal"]
-    directory.close()
-    assert {data["rank"] for data in normal} == {0, 1}
-    for data in normal:
-        effective = data["effective"]
-        assert {name: effective["arguments"][name] for name in best["arguments"]} == best["arguments"]
-        assert {name: effective["ddp"][name] for name in best["ddp"]} == best["ddp"]
-    assert json.loads((home / "user" / "config.json").read_text()), "a normal run saves what the job saves"
+        directory.close()
+    return sorted((data for data in headers if data["kind"] == "normal"), key=lambda data: data["rank"])

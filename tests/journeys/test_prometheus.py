@@ -17,14 +17,16 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from paceline_dashboards.picture import BROWSERS, CAPTION, Shot, main, page
 from paceline_dashboards.prometheus import Prometheus
 from paceline_dashboards.reading import asked, filled
-
 from paceline_tuner.child import ServiceChild
 from paceline_tuner.demo.study import TRAIN
 
@@ -178,3 +180,16 @@ def test_no_target_is_down_and_no_alert_fires(scene: Scene) -> None:
         ("paceline-tuner", "up"),
     }, [target["lastError"] for target in targets]
     assert not everything(scene, 'ALERTS{alertstate="firing"}')
+
+
+@pytest.mark.slow
+def test_the_picture_shows_the_run(scene: Scene, tmp_path: Path) -> None:
+    run = scene.prometheus.values("run_id", "paceline_run_info")[0]
+    html, _ = page(Shot(scene.prometheus, run, scene.began, scene.ended))
+    assert html.count("<svg") >= 8 and escape(CAPTION) in html and run in html
+    if not any(map(shutil.which, BROWSERS)):
+        pytest.skip("no Chromium is here: the page was made, no picture of it taken")
+    picture = tmp_path / "job.png"
+    arguments = ["--prometheus", scene.prometheus.url, "--output", str(picture), "--run", run]
+    assert main([*arguments, "--end", str(scene.ended)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
