@@ -155,14 +155,14 @@ def test_a_killed_agent_costs_training_nothing_and_the_tuner_no_step(world: Any,
     assert "Traceback" not in log
 
 
-def test_rings_that_cannot_be_made_are_named_in_the_log_that_the_study_points_to(world: Any) -> None:
+def test_rings_that_cannot_be_made_end_the_study_with_what_to_do(world: Any) -> None:
     (world.root / "file").touch()
     world.environment["PACELINE_RING_DIR"] = str(world.root / "file" / "rings")
     tune = world.tune(world.write(world.job()))
     assert tune.wait() == 1
     view = world.view()
     assert view["state"] == "failed" and len(view["trials"][0]["runs"]) == 1
-    assert "where a ring could not be made, the job's log says why" in view["reason"]
+    assert f"no ring can be made in {world.root}/file/rings, so nothing is measured" in view["reason"]
     (run,) = view["trials"][0]["runs"]
     log = Path(world.study / "runs" / run["run_id"] / "log.txt").read_text()
     line = said_once(log, "steps are not recorded")

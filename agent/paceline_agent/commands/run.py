@@ -18,7 +18,7 @@ from paceline_exporters.messages import MessageError, Outcome, Proposal
 from paceline_exporters.rings import RingDirectory, default_directory
 
 from ..supervise.launch import LaunchError, environment, fill, isolated_python, read_proposal
-from ..supervise.outcome import NOT_ATTACHED, conclude
+from ..supervise.outcome import NOT_ATTACHED, conclude, why_not_attached
 from ..supervise.process import Supervised
 from ..supervise.reporting import Reporter, ReportingSettings
 from ..supervise.rings import OwnRings
@@ -93,10 +93,11 @@ def _supervise(
     try:
         rings = OwnRings(directory, token)
         last = rings.last_attempt()
-        outcome = conclude(0 if job.lingered else status, job.stop_reason, last, proposal)
+        why = why_not_attached(directory)
+        outcome = conclude(0 if job.lingered else status, job.stop_reason, last, proposal, why)
         _write(arguments.outcome, outcome, [])  # before the flush: a second signal may end us in it
         if not arguments.quiet:
-            missed = [] if isolated else [f"not attached: {NOT_ATTACHED}"]
+            missed = [] if isolated else [f"not attached: {why}"]
             _summarize(outcome, summarize(last) if last else missed)
         _flush(reporter, arguments, outcome)
         rings.close()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from paceline_exporters.messages import Event, Outcome, Proposal
 
@@ -16,14 +18,30 @@ NOT_ATTACHED = (
 Told = list[tuple[OwnRing, Event]]
 
 
-def conclude(status: int, stop_reason: str, rings: Sequence[OwnRing], proposal: Proposal | None) -> Outcome:
+def why_not_attached(directory: Path) -> str:
+    """Why no training process has left a ring in `directory`, as far as it can be seen from here."""
+    place = directory
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+        return NOT_ATTACHED
+    return f"no ring can be made in {directory}, so nothing is measured: set PACELINE_RING_DIR to another place"
+
+
+def conclude(
+    status: int,
+    stop_reason: str,
+    rings: Sequence[OwnRing],
+    proposal: Proposal | None,
+    not_attached: str = NOT_ATTACHED,
+) -> Outcome:
     """The outcome of a run whose command exited with `status`; `rings` are those of its last attempt."""
     told = [(ring, event) for ring in rings for event in ring.reader.events(0)]
     outcome = (
         _rejected(told, status)
         or _stopped(stop_reason, status)
         or _failed(told, status, rings)
-        or _not_attached(proposal, rings, status)
+        or _not_attached(proposal, rings, status, not_attached)
         or _non_finite(told, status, proposal)
         or Outcome("finished", "done", exit_code=status)
     )
@@ -76,11 +94,13 @@ def _words(ring: OwnRing, event: Event) -> str:
     return f"rank {ring.rank}{step}: {event.detail.get('type')}: {event.detail.get('message')}"
 
 
-def _not_attached(proposal: Proposal | None, rings: Sequence[OwnRing], status: int) -> Outcome | None:
+def _not_attached(
+    proposal: Proposal | None, rings: Sequence[OwnRing], status: int, reason: str
+) -> Outcome | None:
     sets_something = proposal is not None and (proposal.arguments or proposal.ddp or proposal.harness)
     if rings or not sets_something:
         return None
-    return Outcome("rejected", "rejected", NOT_ATTACHED, status, code="not_effective")
+    return Outcome("rejected", "rejected", reason, status, code="not_effective")
 
 
 def _non_finite(told: Told, status: int, proposal: Proposal | None) -> Outcome | None:
