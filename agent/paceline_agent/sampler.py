@@ -15,14 +15,15 @@ log = logging.getLogger(__name__)
 
 FRESH_FLOOR_SECONDS = 3.0
 """A sample of a source with a sub-second period may be this old: a busy machine is no reason to lose series."""
+DEADLINE = "deadline"
 # First match wins.
 ERROR_CLASSES: Sequence[tuple[str, type[BaseException]]] = (
+    (DEADLINE, TimeoutError),
     ("permission", PermissionError),
     ("missing", FileNotFoundError),
     ("io", OSError),
     ("bug", Exception),
 )
-DEADLINE = "deadline"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Sampler:
         self.success: bool | None = None
         """Of the latest attempt that ended or overran; None before."""
         self.duration_seconds: float | None = None
-        self.failures = dict.fromkeys((DEADLINE, *(name for name, _ in ERROR_CLASSES)), 0)
+        self.failures = dict.fromkeys((name for name, _ in ERROR_CLASSES), 0)
         self.done = threading.Event()
         """Set once the first attempt has ended, well or not."""
         self._renderer = Renderer(source.families, budget)
@@ -71,10 +72,12 @@ class Sampler:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask the thread to end; one that hangs is left behind."""
+        """Ask the thread to end and close the source; one that hangs is left behind."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout=1.0)
+        if not self._thread.is_alive():
+            self.source.close()
 
     def fresh(self) -> Section | None:
         """The last good sample's section, None when there is none or it is stale."""
@@ -92,7 +95,7 @@ class Sampler:
             overrun = self._began is not None and self._clock() - self._began > self.source.deadline_seconds
             if overrun and not self._overran:
                 self._overran = True
-                self._fail(DEADLINE, TimeoutError(f"no sample within {self.source.deadline_seconds} s"))
+                self._fail(TimeoutError(f"no sample within {self.source.deadline_seconds} s"))
 
     def sample_once(self) -> None:
         """One attempt, in the calling thread."""
@@ -100,23 +103,29 @@ class Sampler:
         with self._lock:
             self._began, self._overran = began, False
         try:
-            section = self._renderer.render(self.source.sample())
+            samples = self.source.sample()
+            section = self._renderer.render(samples)
         except Exception as error:  # noqa: BLE001 - the boundary of a source: it may raise anything
             with self._lock:
                 self._began = None
-                self._fail(next(name for name, kind in ERROR_CLASSES if isinstance(error, kind)), error)
+                self._fail(error)
         else:
             self.check_deadline()
             with self._lock:
                 self._began = None
-                self.finished, self.success = Finished(section, began, wall), not self._overran
+                self.finished = Finished(section, began, wall)
+                if samples.problem is not None:
+                    self._fail(samples.problem)
+                else:
+                    self.success = not self._overran
         self.duration_seconds = self._clock() - began
         self.done.set()
 
-    def _fail(self, error_class: str, error: BaseException) -> None:
+    def _fail(self, error: Exception) -> None:
+        error_class = next(name for name, kind in ERROR_CLASSES if isinstance(error, kind))
         if self.success is not False:  # once per outage, not once per period
             log.warning(
-                "source %s fails (%s): %s; its series will be absent", self.source.name, error_class, error
+                "source %s fails (%s): %s; what it missed is absent", self.source.name, error_class, error
             )
         self.success = False
         self.failures[error_class] += 1

@@ -44,7 +44,7 @@ class Settings:
     """Rings that nobody holds are removed after this."""
     tuner_url: str | None = None
     """Where windows go; the agent posts to no other address."""
-    spool_directory: Path = field(default_factory=lambda: default_spool())
+    spool_directory: Path = field(default_factory=lambda: state_home() / "spool")
     spool_bytes: int = 64 * 2**20
     """Most the spool may hold; the oldest goes first."""
     series_per_source: int = 5000
@@ -67,10 +67,10 @@ class Settings:
             _check_url(self.tuner_url)
 
 
-def default_spool() -> Path:
-    """$XDG_STATE_HOME/paceline/spool, else ~/.local/state/paceline/spool."""
+def state_home() -> Path:
+    """$XDG_STATE_HOME/paceline, else ~/.local/state/paceline."""
     state = os.environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state") / "paceline" / "spool"
+    return (Path(state) if state else Path.home() / ".local" / "state") / "paceline"
 
 
 def split_address(address: str) -> tuple[str, int]:

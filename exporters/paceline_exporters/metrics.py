@@ -89,10 +89,12 @@ Value = float | None | Distribution
 class Samples:
     """Values by family and labels; a series stands in it once by construction. NaN and None mean *unknown*."""
 
-    __slots__ = ("points",)
+    __slots__ = ("points", "problem")
 
     def __init__(self) -> None:
         self.points: defaultdict[Family, dict[Labels, Value]] = defaultdict(dict)
+        self.problem: Exception | None = None
+        """What was missed: these samples are served, and the sample counts as failed."""
 
     def add(self, family: Family, value: Value, *labels: str) -> None:
         """Set the value of one series."""

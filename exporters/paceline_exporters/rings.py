@@ -185,12 +185,20 @@ class RingReader:
 
     def alive(self) -> bool:
         """Whether the trainer still holds its record lock; works across PID namespaces."""
+        return self._lock_holder() is not None
+
+    def holder(self) -> int | None:
+        """The trainer's process id in this process's PID namespace; None when it is gone or not visible here."""
+        return self._lock_holder() or None
+
+    def _lock_holder(self) -> int | None:
+        """The process that holds the lock, 0 for one of another PID namespace, None for nobody."""
         query = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
         try:
-            answer = _FLOCK.unpack(fcntl.fcntl(self._descriptor, fcntl.F_GETLK, query))
+            kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(self._descriptor, fcntl.F_GETLK, query))
         except OSError:  # a file system without locks: nobody holds any
-            return False
-        return bool(answer[0] != fcntl.F_UNLCK)
+            return None
+        return None if kind == fcntl.F_UNLCK else max(0, pid)
 
     def last_sign(self) -> float:
         """Unix time of the newest thing the ring holds, seconds (a map's writes do not move mtime on tmpfs)."""

@@ -21,11 +21,17 @@ class Source:
 
     def __init__(self, look: Callable[[], float]) -> None:
         self._look = look
+        self.problem: Exception | None = None
+        self.closed = False
 
     def sample(self) -> Samples:
         samples = Samples()
         samples.add(LOSS, self._look())
+        samples.problem = self.problem
         return samples
+
+    def close(self) -> None:
+        self.closed = True
 
 
 class Clock:
@@ -138,3 +144,24 @@ def test_it_recovers(clock: Clock) -> None:
     values = iter([2.0])
     sampler.sample_once()
     assert sampler.success is True
+
+
+def test_a_sample_with_a_problem_is_served_and_counts_as_failed(clock: Clock) -> None:
+    source = Source(lambda: 1.0)
+    source.problem = OSError(5, "one port of two")
+    sampler = Sampler(source, 10, clock)
+    sampler.sample_once()
+    assert (sampler.success, sampler.failures["io"]) == (False, 1)
+    assert sampler.fresh() is not None
+    source.problem = None
+    sampler.sample_once()
+    assert sampler.success is True
+
+
+def test_a_source_is_closed_after_its_last_sample() -> None:
+    source = Source(lambda: 1.0)
+    sampler = Sampler(source, 10)
+    sampler.start()
+    assert sampler.done.wait(5)
+    sampler.stop()
+    assert source.closed

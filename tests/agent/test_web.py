@@ -35,6 +35,9 @@ class Custom:
         self._before = before
         self._series = series
 
+    def close(self) -> None:
+        pass
+
     def sample(self) -> Samples:
         self._before()
         samples = Samples()

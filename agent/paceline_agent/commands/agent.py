@@ -12,6 +12,7 @@ import logging
 import signal
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 from paceline_exporters.metrics import FamilyError
 from paceline_exporters.rings import default_directory
@@ -20,11 +21,12 @@ from paceline_exporters.sources.contract import World
 
 from ..once import one_scrape
 from ..service import Agent
-from ..settings import DEFAULT_ADDRESS, Settings, SettingsError, default_spool, duration
+from ..settings import DEFAULT_ADDRESS, Settings, SettingsError, duration, state_home
 from ..spool import SpoolError
 from ..tasks import TaskDied
 from ..web import ListenError
 
+COMPAT = ("node_exporter",)
 LEVELS = ("debug", "info", "warning", "error")
 DEFAULTS = World()
 
@@ -62,8 +64,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--spool.directory",
         dest="spool",
         type=Path,
-        default=default_spool(),
+        default=state_home() / "spool",
         help="where reports wait while the tuner is away",
+    )
+    add(
+        "--state.directory",
+        dest="state",
+        type=Path,
+        default=state_home() / "state",
+        help="where counters that outlive the agent are kept, by node",
+    )
+    add(
+        "--compat",
+        action="append",
+        choices=COMPAT,
+        default=[],
+        help="serve this exporter's metric names as well",
     )
     add("--node", default=DEFAULTS.node, help="this node's name")
     add("--log.level", dest="level", choices=LEVELS, default="info", help="least severe messages to log")
@@ -92,7 +108,11 @@ def _settings(args: argparse.Namespace) -> Settings:
         raise SettingsError(f"--rings.retention: {error}") from error
     return Settings(
         listen_address=args.listen,
-        world=World(args.procfs, args.sysfs, args.rootfs, args.rings, args.node),
+        world=World(
+            *(args.procfs, args.sysfs, args.rootfs, args.rings, args.node),
+            state=args.state / quote(args.node, safe=""),
+            compat=frozenset(args.compat),
+        ),
         ring_retention_seconds=retention,
         tuner_url=args.tuner,
         spool_directory=args.spool,

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from ..metrics import Family, Samples
 from ..rings import default_directory
+from .board import Board
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,21 @@ class World:
     """Directory of the step rings."""
     node: str = field(default_factory=socket.gethostname)
     """This node's name in info series and reports."""
+    state: Path | None = None
+    """Directory for what must outlive the agent (see `kept`); None: nothing does."""
+    compat: frozenset[str] = frozenset()
+    """Exporters whose metric names are served as well: `node_exporter`."""
+    board: Board = field(default_factory=Board)
+    """What the sources of this world tell each other."""
 
 
 class Source(Protocol):
     """One subject. `sample` is called from one worker thread of its own, never twice at once.
 
-    It may raise anything: the failure is counted by class and costs this source's series only. What is not on
-    this machine is no failure: leave it out of the samples. Returning the same Samples object as before says
-    that nothing changed, and costs nothing.
+    It may raise anything: the failure is counted by class and costs this source's series only. Where some are to
+    be served all the same (an inventory that says what is lost), it returns them with `Samples.problem` set. What
+    is not on this machine is no failure: leave it out of the samples. Returning the same Samples object as before
+    says that nothing changed, and costs nothing.
     """
 
     @property
@@ -55,4 +63,8 @@ class Source(Protocol):
 
     def sample(self) -> Samples:
         """Look once."""
+        ...
+
+    def close(self) -> None:
+        """Keep what must be kept, end child processes, close files. Called once, after the last sample."""
         ...

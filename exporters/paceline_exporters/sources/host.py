@@ -71,6 +71,9 @@ class HostSource:
                     samples.add(family, getattr(counters, field), device)
         return samples
 
+    def close(self) -> None:
+        """Nothing is held."""
+
     def _loads(self) -> Iterator[tuple[str, float]]:
         values = (self._procfs / "loadavg").read_text().split()
         yield from zip(("1m", "5m", "15m"), map(float, values), strict=False)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ..metrics import Family, Samples
 from ..ranks import Follower, Rank
 from ..rings import RingDirectory, RingReader
+from .board import Seat
 from .contract import World
 
 RANK = ("run_id", "rank")
@@ -132,6 +133,7 @@ class StepsSource:
 
     def __init__(self, world: World, keep_ended_seconds: float = 300.0, most_ranks: int = 256) -> None:
         self._directory = RingDirectory(world.rings)
+        self._board = world.board
         self._keep_ended_seconds = keep_ended_seconds
         self._most_ranks = most_ranks
         self._followers: dict[str, Follower] = {}
@@ -154,6 +156,7 @@ class StepsSource:
         if changed or self._samples is None or shown != self._shown:
             self._shown = shown
             self._samples = self._render()
+            self._board.seats = tuple(self._seats())
         return self._samples
 
     def close(self) -> None:
@@ -209,6 +212,12 @@ class StepsSource:
 
     def _visible(self, rank: Rank, now: float) -> bool:
         return rank.alive or now < rank.last_alive + self._keep_ended_seconds
+
+    def _seats(self) -> Iterator[Seat]:
+        for follower in self._followers.values():
+            rank = follower.rank
+            if rank is not None and rank.alive and follower.is_newest(rank) and not follower.broken:
+                yield Seat(rank.run_id, str(rank.rank), follower.reader.holder(), rank.text("gpu_uuid"))
 
     def _render(self) -> Samples:
         samples = Samples()
