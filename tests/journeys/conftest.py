@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from paceline_service import Service
 
 from paceline_tuner.client import TunerClient
 
@@ -22,40 +22,6 @@ PATIENCE = 120.0
 """Seconds that a test waits for what must come; no test measures time."""
 TRAIN = Path(__file__).parents[2] / "tuner" / "paceline_tuner" / "demo" / "train.py"
 SMALL = ("--use_cpu", "True", "--layers", "1", "--width", "64", "--length", "32", "--disable_tqdm", "True")
-
-
-class Service:
-    """A `paceline` service that can be killed and started again on the same port."""
-
-    def __init__(self, directory: Path, words: Sequence[str | Path], environment: Mapping[str, str]) -> None:
-        self._words, self._environment = [str(word) for word in words], dict(environment)
-        self._log = directory / f"{words[0]}.log"
-        self._address, self.url = "127.0.0.1:0", ""
-        self._process: subprocess.Popen[str] | None = None
-
-    def start(self) -> Service:
-        """Start and wait until it listens."""
-        command = [sys.executable, "-m", "paceline_exporters", *self._words]
-        with self._log.open("a") as log:
-            self._process = subprocess.Popen(
-                [*command, "--web.listen-address", self._address],
-                env=self._environment,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        assert self._process.stdout is not None
-        found = re.search(r"http://(\S+)", self._process.stdout.readline())
-        assert found, self._log.read_text()
-        self.url, self._address = found[0], found[1]
-        return self
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
 
 
 class Command:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from paceline_service import Service
 
 from paceline_tuner.study.file import load_study
 from paceline_tuner.study.spec import StudySpec
@@ -114,33 +114,6 @@ def processes(word: str) -> list[int]:
     return found
 
 
-class Service:
-    """A `paceline` service that can be killed and started again on the same port."""
-
-    def __init__(self, directory: Path, *words: str | Path) -> None:
-        self.words, self.address, self.url = [str(word) for word in words], "127.0.0.1:0", ""
-        self._log = directory / f"{words[0]}.log"
-        self._process: subprocess.Popen[str] | None = None
-
-    def start(self) -> Service:
-        """Start and wait until it listens."""
-        command = [sys.executable, "-m", "paceline_exporters", *self.words, "--web.listen-address", self.address]
-        with self._log.open("a") as log:
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
-        assert self._process.stdout is not None
-        found = re.search(r"http://(\S+)", self._process.stdout.readline())
-        assert found, self._log.read_text()
-        self.url, self.address = found[0], found[1]
-        return self
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
-
-
 class Command:
     """A `paceline` command in the background, what it says in files."""
 
@@ -234,7 +207,7 @@ def begin(tmp_path: Path, variables: dict[str, str]) -> Iterator[Callable[..., C
 def tuner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One tuner for studies that do not know of each other."""
     directory = tmp_path_factory.mktemp("tuner")
-    service = Service(directory, "serve", "--database", directory / "tuner.sqlite").start()
+    service = Service(directory, ("serve", "--database", directory / "tuner.sqlite")).start()
     yield service
     service.kill()
 
@@ -242,7 +215,7 @@ def tuner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture
 def own_tuner(tmp_path: Path) -> Iterator[Service]:
     """A tuner that the test may kill."""
-    service = Service(tmp_path, "serve", "--database", tmp_path / "served.sqlite").start()
+    service = Service(tmp_path, ("serve", "--database", tmp_path / "served.sqlite")).start()
     yield service
     service.kill()
 
@@ -251,6 +224,6 @@ def own_tuner(tmp_path: Path) -> Iterator[Service]:
 def agent(tmp_path: Path, tuner: Service, variables: dict[str, str]) -> Iterator[Service]:
     """An agent of the shared tuner's; without one a run's steps are reported after ten seconds only."""
     flags = ["--tuner.url", tuner.url, "--rings.directory", variables["PACELINE_RING_DIR"]]
-    service = Service(tmp_path, "agent", *flags, "--spool.directory", tmp_path / "spool").start()
+    service = Service(tmp_path, ("agent", *flags, "--spool.directory", tmp_path / "spool")).start()
     yield service
     service.kill()

@@ -9,8 +9,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import FrameType
+
+from paceline_exporters.processes import kill_marked
 
 from .launch import LaunchError
 
@@ -107,11 +108,7 @@ class Supervised:
                 self._kill_orphans()
 
     def _kill_orphans(self) -> None:
-        for pid in marked(self._token):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        kill_marked(f"{TOKEN}={self._token}\0".encode())
 
 
 def _at_terminal() -> bool:
@@ -119,32 +116,3 @@ def _at_terminal() -> bool:
         return sys.stdin.isatty()
     except (AttributeError, ValueError):  # no standard input, or a closed one
         return False
-
-
-def marked(token: str) -> list[int]:
-    """Processes of ours whose environment carries `token`: torchrun's workers have sessions of their own."""
-    needle = f"{TOKEN}={token}\0".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) != os.getpid():
-            try:
-                if needle in (entry / "environ").read_bytes() + b"\0":
-                    found.append(int(entry.name))
-            except OSError:
-                continue  # it ended, or is not ours
-    return found
-
-
-def end_marked(token: str, grace_seconds: float) -> int:
-    """SIGTERM, then SIGKILL after the grace, to every process that carries `token`; returns how many."""
-    pids = marked(token)
-    deadline = time.monotonic() + grace_seconds
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in marked(token):
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                continue
-        while number == signal.SIGTERM and marked(token) and time.monotonic() < deadline:
-            time.sleep(0.1)
-    return len(pids)

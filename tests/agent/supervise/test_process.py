@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from paceline_agent.supervise.process import end_marked, marked
 
 Run = Callable[..., Any]
 READY = "import signal, sys, time\n{before}\nprint('ready', flush=True)\ntime.sleep(60)\n"
@@ -159,21 +156,6 @@ def test_a_closed_standard_input_is_no_matter(tmp_path: Path) -> None:
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 128 + signal.SIGINT
     assert "Traceback" not in said
-
-
-def test_marked_finds_a_process_by_its_token_and_end_marked_ends_it() -> None:
-    variables = {**os.environ, "PACELINE_SUPERVISOR": "token-of-this-test"}
-    script = (
-        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", script], env=variables, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    process.stdout.readline()
-    assert marked("token-of-this-test") == [process.pid]
-    assert marked("token-of-this") == []
-    assert end_marked("token-of-this-test", grace_seconds=0.2) == 1
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.slow

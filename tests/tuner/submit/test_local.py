@@ -52,7 +52,7 @@ def test_a_run_leaves_its_files(launch: Any) -> None:
     run = launch("sh", "-c", "echo $OURS {x}; exit 3", placeholders={"x": "filled"})
     outcome, unsent = ended(run)
     assert (outcome.state, outcome.reason, outcome.exit_code, unsent) == ("failed", "crash", 3, [])
-    assert run.directory.tail() == "set filled"
+    assert run.directory.log.read_text() == "set filled\n"
     assert json.loads((run.directory.path / "proposal.json").read_text())["run_id"] == "run-1"
     assert not run.directory.supervised()
 
@@ -109,9 +109,9 @@ def test_an_outcome_that_cannot_be_read_is_a_crash_that_names_the_file(tmp_path:
     assert f"{tmp_path}/outcome.json is unreadable" in told[0].detail
 
 
-def test_no_log_has_no_tail_and_no_pid_no_supervisor(tmp_path: Path) -> None:
+def test_no_file_is_no_outcome_and_no_pid_no_supervisor(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
-    assert directory.tail() == "" and directory.outcome() is None and not directory.supervised()
+    assert directory.outcome() is None and not directory.supervised()
     (tmp_path / "pid").write_text("not a number")
     assert not directory.supervised()
     (tmp_path / "pid").write_text(str(os.getpid()))  # a living process, which is another one

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from paceline_exporters.messages import MessageError, Outcome
+from paceline_exporters.processes import kill_marked
 
 from ..client import TunerClient
 
@@ -31,12 +32,6 @@ class RunDirectory:
     def log(self) -> Path:
         """Standard output and error of the job."""
         return self.path / "log.txt"
-
-    def tail(self, lines: int = 5) -> str:
-        """The log's last lines."""
-        if not self.log.exists():
-            return ""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     def outcome(self) -> tuple[Outcome, list[dict[str, Any]]] | None:
         """How the run ended and the reports its supervisor could not deliver; None while it has not said."""
@@ -59,13 +54,7 @@ class RunDirectory:
 
     def end_orphans(self) -> None:
         """SIGKILL to what is left of a job whose supervisor was killed: the next run would share the machine."""
-        mark = f'"run_id": {json.dumps(self.path.name)}'.encode()
-        for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                if mark in (entry / "environ").read_bytes():
-                    os.kill(int(entry.name), signal.SIGKILL)
-            except OSError:
-                continue  # it ended, or is not ours
+        kill_marked(f'"run_id": {json.dumps(self.path.name)}'.encode())
 
 
 @dataclass
