@@ -76,7 +76,7 @@ def test_an_abandoned_run_is_over(launch: Any) -> None:
 
 def test_a_supervisor_that_was_killed_is_said_so_and_its_job_ended(launch: Any, until: Any) -> None:
     run = launch("sh", "-c", "echo $$; sleep 1000 & wait")
-    job = int(until(run.directory.tail, "the job"))
+    job = int(until(run.directory.log.read_text, "the job"))
     run.process.kill()
     outcome, _ = ended(run)
     assert (outcome.state, outcome.reason) == ("failed", "killed")
