@@ -1,0 +1,54 @@
+"""What a node saw while a rank's steps were slow, and how much of it is out of the ordinary.
+
+Evidence travels with each window, per rank: what concerns its GPU, and what concerns its node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import median
+
+Evidence = Mapping[str, float]
+"""Keys of `MEANING` to numbers; what nobody sampled is not in it."""
+
+MEANING: Mapping[str, str] = {
+    "gpu_throttled_ratio": "share of the time in which heat or a power brake slowed the rank's GPU",
+    "gpu_power_capped_ratio": "share of the time at the power limit; normal under full load",
+    "gpu_utilization_ratio": "share of the time in which the rank's GPU ran a kernel",
+    "gpu_power_ratio": "power drawn, of the limit",
+    "gpu_foreign_processes": "processes on the rank's GPU that belong to no rank",
+    "nic_errors_per_second": "link errors, retransmissions and discards of the node's RDMA ports",
+    "nic_congestion_per_second": "congestion notifications and ECN marks of the node's RDMA ports",
+    "nic_pause_ratio": "share of the time in which a port of the node was paused by its peer",
+    "nic_bytes_per_second": "bytes received and sent by the node's RDMA ports",
+    "ports_down": "RDMA ports of the node that were up and are not",
+    "tcp_retransmits_per_second": "TCP segments that the node sent again",
+    "cpu_pressure_ratio": "share of the time in which some task of the node waited for a CPU",
+    "memory_pressure_ratio": "share of the time in which some task of the node waited for memory",
+    "io_pressure_ratio": "share of the time in which some task of the node waited for storage",
+    "cpu_steal_ratio": "share of the CPUs' time that the hypervisor gave to others",
+}
+# Evidence -> least amount that counts, and least distance to the median of the other ranks.
+REMARKABLE: Mapping[str, tuple[float, float]] = {
+    "gpu_throttled_ratio": (0.05, 0.05),
+    "gpu_foreign_processes": (1.0, 1.0),
+    "nic_errors_per_second": (1.0, 1.0),
+    "nic_pause_ratio": (0.05, 0.05),
+    "ports_down": (1.0, 1.0),
+    "tcp_retransmits_per_second": (10.0, 10.0),
+    "cpu_pressure_ratio": (0.3, 0.2),
+    "memory_pressure_ratio": (0.1, 0.1),
+    "io_pressure_ratio": (0.3, 0.2),
+    "cpu_steal_ratio": (0.05, 0.05),
+}
+
+
+def remarkable(rank: int, evidence: Mapping[int, Evidence]) -> dict[str, float]:
+    """What sets this rank's GPU or node apart from the other ranks'."""
+    found = {}
+    for name, (least, beyond) in REMARKABLE.items():
+        value = evidence.get(rank, {}).get(name, 0.0)
+        others = [one.get(name, 0.0) for other, one in evidence.items() if other != rank]
+        if value >= least and (not others or value - median(others) >= beyond):
+            found[name] = value
+    return found

@@ -1,0 +1,50 @@
+"""The ranks of a run, aligned by step number: never by clocks, which differ between nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+FieldValues = Mapping[str, float]
+"""Names of `layout.STEP_FIELDS` to known values; what is unknown is not in it."""
+
+PATIENCE_STEPS = 64
+"""A step that is incomplete when a rank is so many steps ahead is given as it is: some rank may never report."""
+
+
+@dataclass(frozen=True)
+class JobStep:
+    """One optimizer step of a run on all ranks that reported it."""
+
+    number: int
+    ranks: Mapping[int, FieldValues]
+    complete: bool
+    """All ranks of the run are in it."""
+
+
+class Alignment:
+    """Collects the records of one attempt as ranks report them, in any order, and gives steps back in theirs.
+
+    A restart replays steps from its checkpoint: it is an attempt, and an Alignment, of its own.
+    """
+
+    def __init__(self, world_size: int) -> None:
+        self._world_size = max(1, world_size)
+        self._open: dict[int, dict[int, FieldValues]] = {}
+        self._given = -1
+
+    def add(self, rank: int, values: FieldValues) -> None:
+        """One record; one without a step number, or of a step that was given before, is left out."""
+        number = int(values.get("step", -1))
+        if number > self._given:
+            self._open.setdefault(number, {})[rank] = values
+
+    def ready(self) -> Iterator[JobStep]:
+        """Steps that are complete, and those that waited for too long, in order of their number."""
+        while self._open:
+            first = min(self._open)
+            complete = len(self._open[first]) >= self._world_size
+            if not complete and max(self._open) - first < PATIENCE_STEPS:
+                return
+            self._given = first
+            yield JobStep(first, self._open.pop(first), complete)

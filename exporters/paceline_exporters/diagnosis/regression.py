@@ -1,0 +1,85 @@
+"""Whether the run's steps became longer than they were, whatever the cause: a change point in its own history.
+
+Steps are taken in blocks, by their median: a job's step time has hiccups, and there is no hurry.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from statistics import median
+
+from .cusum import Cusum, Noise
+from .findings import Finding
+from .jobsteps import JobStep
+from .phases import is_disturbed, step_seconds, tokens_of
+from .tokens import TokenSlope
+
+BLOCK_STEPS = 8
+REFERENCE_BLOCKS = 8
+"""Blocks that make the run's own normal, at its start and after a change that stayed."""
+WARM_UP_STEPS = 3
+SETTLE_STEPS = 200
+"""A change that lasts so long is the new normal: it was told once."""
+
+
+class RegressionWatch:
+    """Follows one attempt of a run; feed it its steps in order."""
+
+    def __init__(self) -> None:
+        self._slope = TokenSlope()
+        self._block: list[tuple[int, float]] = []
+        self._recent: deque[float] = deque(maxlen=REFERENCE_BLOCKS)
+        self._normal: float | None = None
+        self._noise = Noise()
+        self._cusum = Cusum()
+        self._seen = 0
+
+    @property
+    def normal_seconds(self) -> float | None:
+        """The step as this run has it when nothing is wrong; None before it is learnt."""
+        return self._normal
+
+    def add(self, step: JobStep) -> list[Finding]:
+        """What this step settled: at most one finding, once until it calms down or becomes the normal."""
+        wall = step_seconds(step)
+        self._seen += 1
+        if not wall or is_disturbed(step) or self._seen <= WARM_UP_STEPS:
+            return []
+        self._block.append((step.number, self._of_equal_length(step, wall)))
+        if len(self._block) < BLOCK_STEPS:
+            return []
+        begun, seconds = self._block[0][0], median(seconds for _, seconds in self._block)
+        self._block.clear()
+        self._recent.append(seconds)
+        if self._normal is None:
+            self._normal = median(self._recent) if len(self._recent) == REFERENCE_BLOCKS else None
+            return []
+        return self._judge(begun, step.number, seconds, self._normal)
+
+    def _of_equal_length(self, step: JobStep, wall: float) -> float:
+        """The step lasts as long as its longest batch: seconds as if that had had its mean length."""
+        longest = max((count for values in step.ranks.values() if (count := tokens_of(values))), default=None)
+        if longest is None:
+            return wall
+        self._slope.learn({0: wall}, {0: longest})
+        return wall - self._slope.slope * (longest - self._slope.mean_tokens(0)) if self._slope.learnt else wall
+
+    def _judge(self, begun: int, number: int, seconds: float, normal: float) -> list[Finding]:
+        share = seconds / normal - 1.0
+        if self._cusum.last is not None:
+            self._noise.learn([share - self._cusum.last])
+        settled = self._cusum.add(begun, share, self._noise.threshold)
+        if self._cusum.found and number - self._cusum.since >= SETTLE_STEPS:
+            self._normal, self._cusum = median(self._recent), Cusum()
+        if not settled:
+            return []
+        return [
+            Finding(
+                kind="regression",
+                cause="unknown",
+                since_step=self._cusum.since,
+                found_step=number,
+                share=self._cusum.mean,
+                numbers={"step_seconds": seconds, "normal_seconds": normal, "noise_share": self._noise.sigma},
+            )
+        ]

@@ -1,0 +1,83 @@
+"""The diagnosis of one attempt of a run: records and evidence in, findings and a verdict out."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+
+from .causes import explained
+from .communication import CommunicationWatch
+from .evidence import Evidence
+from .findings import Finding, Verdict
+from .jobsteps import Alignment, FieldValues, JobStep
+from .regression import RegressionWatch
+from .straggler import StragglerWatch
+from .verdict import verdict
+
+LATEST_STEPS = 100
+"""Steps that a verdict rests on."""
+MOST_FINDINGS = 100
+
+
+class RunDiagnosis:
+    """Feed it what ranks and nodes report, in any order between ranks, in order within one."""
+
+    def __init__(self, world_size: int) -> None:
+        """`world_size`: the ranks that will be fed; of a run on many nodes an agent sees its own only."""
+        self._alignment = Alignment(world_size)
+        self._straggler = StragglerWatch()
+        self._communication = CommunicationWatch()
+        self._regression = RegressionWatch()
+        self._evidence: dict[int, Evidence] = {}
+        self._nodes: dict[int, str] = {}
+        self._latest: deque[JobStep] = deque(maxlen=LATEST_STEPS)
+        self.findings: deque[Finding] = deque(maxlen=MOST_FINDINGS)
+        """All of this attempt, oldest first."""
+
+    def place(self, rank: int, node: str) -> None:
+        """Where a rank runs."""
+        self._nodes[rank] = node
+
+    def saw(self, rank: int, evidence: Evidence) -> None:
+        """What the rank's node saw lately; replaces what it said before."""
+        self._evidence[rank] = evidence
+
+    def add(self, rank: int, values: FieldValues) -> list[Finding]:
+        """One step record; what it settled."""
+        self._alignment.add(rank, values)
+        return [finding for step in self._alignment.ready() for finding in self._take(step)]
+
+    def verdict(self, *also: Finding) -> Verdict:
+        """On the latest steps; `also`: what is known from elsewhere, such as a hang."""
+        return verdict(self._latest, [*also, *self._current()], self._throttled())
+
+    def _take(self, step: JobStep) -> list[Finding]:
+        self._latest.append(step)
+        watches = (self._straggler, self._communication, self._regression)
+        found = [self._told(finding) for watch in watches for finding in watch.add(step)]
+        self.findings += found
+        return found
+
+    def _told(self, finding: Finding) -> Finding:
+        told = explained(finding, self._evidence)
+        return told if told.rank is None else replace(told, node=self._nodes.get(told.rank, ""))
+
+    def _current(self) -> list[Finding]:
+        """Of the findings those that still hold, with what the evidence says now."""
+        holding = {(rank, phase): share for rank, phase, share in self._straggler.current()}
+        latest: dict[tuple[str, int | None, str], Finding] = {}
+        for finding in self.findings:
+            latest[(finding.kind, finding.rank, finding.phase)] = finding
+        kept = []
+        for finding in latest.values():
+            if finding.kind == "straggler" and finding.rank is not None:
+                share = holding.get((finding.rank, finding.phase))
+                if share is not None:
+                    kept.append(self._told(replace(finding, share=share)))
+            elif finding.kind == "communication" and self._communication.current:
+                kept.append(self._told(finding))
+        return kept
+
+    def _throttled(self) -> dict[int, float]:
+        name = "gpu_throttled_ratio"
+        return {rank: seen[name] for rank, seen in self._evidence.items() if name in seen}

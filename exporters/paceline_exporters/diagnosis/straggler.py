@@ -1,0 +1,110 @@
+"""Which rank the others wait for, and in which phase, found step by step.
+
+Per phase, a rank's excess is its own work less the median of the other ranks', as a share of the step; a
+cumulative sum per rank and phase says when it is there for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from .cusum import Cusum, Noise
+from .findings import Finding
+from .jobsteps import FieldValues, JobStep
+from .phases import SCALES_WITH_TOKENS, WORK, is_disturbed, own_work, step_seconds, tokens_of
+from .tokens import TokenSlope
+
+WARM_UP_STEPS = 3
+"""First steps of a run allocate, compile and fill caches."""
+
+
+@dataclass
+class _Phase:
+    """One phase on all ranks."""
+
+    slope: TokenSlope = field(default_factory=TokenSlope)
+    noise: Noise = field(default_factory=Noise)
+    ranks: dict[int, Cusum] = field(default_factory=dict)
+
+    def take(self, step: int, seconds: float, work: dict[int, float], tokens: dict[int, float]) -> list[int]:
+        """One step; the ranks that are found with it."""
+        equal = self.slope.without(work, tokens)
+        self.slope.learn(work, tokens)
+        excess = {rank: more / seconds for rank, more in beyond_others(equal).items()}
+        before = {rank: self.ranks.setdefault(rank, Cusum()).last for rank in excess}
+        self.noise.learn(excess[rank] - last for rank, last in before.items() if last is not None)
+        if tokens and not self.slope.learnt:
+            return []
+        threshold = self.noise.threshold
+        return [rank for rank, share in excess.items() if self.ranks[rank].add(step, share, threshold)]
+
+
+class StragglerWatch:
+    """Follows one attempt of a run; feed it its steps in order."""
+
+    def __init__(self) -> None:
+        self._phases = {phase: _Phase() for phase in WORK}
+        self._seen = 0
+
+    def add(self, step: JobStep) -> list[Finding]:
+        """What this step settled: a finding per rank and phase, once until it calms down."""
+        seconds = step_seconds(step)
+        if not seconds or len(step.ranks) < 2 or is_disturbed(step):
+            return []
+        self._seen += 1
+        return list(self._found(step, seconds)) if self._seen > WARM_UP_STEPS else []
+
+    def current(self) -> list[tuple[int, str, float]]:
+        """Stragglers now: rank, phase, share of the step; the costliest first."""
+        found = [
+            (rank, name, one.mean)
+            for name, phase in self._phases.items()
+            for rank, one in phase.ranks.items()
+            if one.found
+        ]
+        return sorted(found, key=lambda one: -one[2])
+
+    def _found(self, step: JobStep, seconds: float) -> Iterator[Finding]:
+        work = {rank: own_work(values) for rank, values in step.ranks.items()}
+        tokens = _tokens(step.ranks)
+        for name, phase in self._phases.items():
+            known = {rank: phases[name] for rank, phases in work.items() if name in phases}
+            if len(known) < 2:
+                continue
+            counts = tokens if name in SCALES_WITH_TOKENS else {}
+            for rank in phase.take(step.number, seconds, known, counts):
+                one = phase.ranks[rank]
+                yield Finding(
+                    kind="straggler",
+                    cause="data" if name == "data_wait" else "compute",
+                    since_step=one.since,
+                    found_step=step.number,
+                    rank=rank,
+                    phase=name,
+                    share=one.mean,
+                    numbers={
+                        "excess_seconds": one.mean * seconds,
+                        "step_seconds": seconds,
+                        "noise_share": phase.noise.sigma,
+                    },
+                )
+
+
+def beyond_others(values: Mapping[int, float]) -> dict[int, float]:
+    """Each rank's value less the median of the others'; two or more ranks."""
+    order = sorted(values, key=values.__getitem__)
+    ordered = [values[rank] for rank in order]
+    return {rank: ordered[place] - _median_without(ordered, place) for place, rank in enumerate(order)}
+
+
+def _median_without(ordered: list[float], place: int) -> float:
+    """The median of a sorted list without the element at `place`."""
+    left = len(ordered) - 1
+    low, high = (left - 1) // 2, left // 2
+    return (ordered[low + (low >= place)] + ordered[high + (high >= place)]) / 2
+
+
+def _tokens(ranks: Mapping[int, FieldValues]) -> dict[int, float]:
+    found: Iterable[tuple[int, float | None]] = ((rank, tokens_of(values)) for rank, values in ranks.items())
+    return {rank: count for rank, count in found if count is not None}

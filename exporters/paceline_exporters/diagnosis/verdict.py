@@ -1,0 +1,202 @@
+"""Why a step takes as long as it does: one verdict from the run's latest steps and what was found in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from .findings import Cause, Finding, Verdict, VerdictKind
+from .jobsteps import JobStep
+from .phases import own_work, step_seconds, waiting
+
+LEAST_STEPS = 5
+DATA_BOUND = 0.15
+"""Share of the step in which the median rank waits for its data loader."""
+COMMUNICATION_BOUND = 0.20
+"""Share of the step in which no rank computes: the least wait of all ranks."""
+COMPUTE_BOUND = 0.70
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Where the time of the latest steps went, as shares of the step, medians over the steps."""
+
+    step_seconds: float
+    data: float
+    compute: float
+    """Forward, backward and optimizer of the median rank."""
+    communication: float | None
+    """Waiting of the rank that waits least: what is not hidden behind compute and is nobody's lateness."""
+    other: float
+
+    def numbers(self) -> dict[str, float]:
+        """For people and machines."""
+        known = {"data_share": self.data, "compute_share": self.compute, "other_share": self.other}
+        if self.communication is not None:
+            known["communication_share"] = self.communication
+        return {"step_seconds": self.step_seconds, **known}
+
+
+def shares(steps: Sequence[JobStep]) -> Shares | None:
+    """Of steps of one run; None while there are too few."""
+    rows = [row for step in steps if (row := _row(step)) is not None]
+    if len(rows) < LEAST_STEPS:
+        return None
+    waits = [row["wait"] for row in rows if "wait" in row]
+    return Shares(
+        step_seconds=median(row["seconds"] for row in rows),
+        data=median(row["data"] for row in rows),
+        compute=median(row["compute"] for row in rows),
+        communication=median(waits) if len(waits) >= min(LEAST_STEPS, len(rows)) else None,
+        other=median(row["other"] for row in rows),
+    )
+
+
+def _row(step: JobStep) -> dict[str, float] | None:
+    seconds = step_seconds(step)
+    if not seconds:
+        return None
+    work = [own_work(values) for values in step.ranks.values()]
+    waits = [wait for values in step.ranks.values() if (wait := waiting(values)) is not None]
+    row = {
+        "seconds": seconds,
+        "data": median(one.get("data_wait", 0.0) for one in work) / seconds,
+        "compute": median(sum(one.get(p, 0.0) for p in ("forward", "backward", "optimizer")) for one in work)
+        / seconds,
+        "other": median(one.get("other", 0.0) for one in work) / seconds,
+    }
+    return {**row, "wait": min(waits) / seconds} if len(waits) > 1 else row
+
+
+def verdict(steps: Sequence[JobStep], findings: Sequence[Finding], throttled: Mapping[int, float]) -> Verdict:
+    """From the latest steps, the findings that still hold, and the throttled share of each rank's GPU."""
+    found = shares(steps)
+    if found is None:
+        hung = next((one for one in findings if one.kind == "hang"), None)
+        if hung is None:
+            return Verdict("unknown", f"Fewer than {LEAST_STEPS} steps are known.", "Wait for more steps.")
+        found = Shares(0.0, 0.0, 0.0, None, 0.0)
+    numbers = {**found.numbers(), **({"throttled_share": max(throttled.values())} if throttled else {})}
+    for kind, judge in _JUDGES:
+        said = judge(found, findings, throttled)
+        if said is not None:
+            summary, advice, knobs = said
+            return Verdict(kind, summary, advice, knobs, numbers, tuple(findings))
+    return Verdict(
+        "healthy",
+        f"A step takes {found.step_seconds:.3g} s; no part of it stands out.",
+        "Nothing needs to be done; a study may still find a faster configuration.",
+        (),
+        numbers,
+        tuple(findings),
+    )
+
+
+Said = tuple[str, str, tuple[str, ...]] | None
+"""Summary, advice, knobs."""
+Judge = Callable[[Shares, Sequence[Finding], Mapping[int, float]], Said]
+
+STRAGGLER_ADVICE: Mapping[Cause, tuple[str, tuple[str, ...]]] = {
+    "data": (
+        "Look at that rank's storage and data loader workers; more workers or prefetching hide short stalls.",
+        ("dataloader_num_workers", "dataloader_prefetch_factor"),
+    ),
+    "compute": ("Compare that rank's GPU and host with the others; if it stays slow, take the node out.", ()),
+    "throttled_gpu": ("That GPU is slowed by heat or power: check cooling and the power limit of its node.", ()),
+    "noisy_neighbour": ("Something else uses that rank's node: give the job the node for itself.", ()),
+    "communication": ("Look at the network of that rank's node.", ()),
+    "degraded_nic": ("That node's network port has errors: check cable, transceiver and switch port.", ()),
+    "unknown": ("Look at that rank's node.", ()),
+}
+
+
+def _hung(_found: Shares, findings: Sequence[Finding], _throttled: Mapping[int, float]) -> Said:
+    hung = next((one for one in findings if one.kind == "hang"), None)
+    if hung is None:
+        return None
+    silent = hung.numbers.get("silent_seconds", 0.0)
+    who = f"Rank {hung.rank}" if hung.rank is not None else "The run"
+    return (
+        f"{who} has made no progress for {silent:.0f} s, in {hung.phase or 'an unknown phase'}.",
+        "Read the stacks that were kept with the event; the rank that is elsewhere than the others is the one.",
+        (),
+    )
+
+
+def _straggling(_found: Shares, findings: Sequence[Finding], _throttled: Mapping[int, float]) -> Said:
+    worst = max((one for one in findings if one.kind == "straggler"), key=lambda one: one.share, default=None)
+    if worst is None:
+        return None
+    advice, knobs = STRAGGLER_ADVICE[worst.cause]
+    where = f" on {worst.node}" if worst.node else ""
+    return (
+        f"Rank {worst.rank}{where} costs {worst.share:.0%} of each step since step {worst.since_step}: "
+        f"slower than the others in {worst.phase}, cause: {worst.cause.replace('_', ' ')}.",
+        advice,
+        knobs,
+    )
+
+
+def _throttling(_found: Shares, _findings: Sequence[Finding], throttled: Mapping[int, float]) -> Said:
+    slowed = {rank: share for rank, share in throttled.items() if share >= 0.05}
+    if not slowed:
+        return None
+    worst = max(sorted(slowed), key=slowed.__getitem__)
+    return (
+        f"{len(slowed)} of {len(throttled)} GPUs are slowed by heat or power; worst: rank {worst}, "
+        f"{slowed[worst]:.0%} of the time.",
+        "Check cooling, power limits and clocks of these nodes.",
+        (),
+    )
+
+
+def _waiting_for_data(found: Shares, _findings: Sequence[Finding], _throttled: Mapping[int, float]) -> Said:
+    if found.data < DATA_BOUND:
+        return None
+    return (
+        f"The data loader makes every rank wait for {found.data:.0%} of the step.",
+        "Use more loader workers and prefetching, cheaper preprocessing, or faster storage.",
+        ("dataloader_num_workers", "dataloader_prefetch_factor", "dataloader_pin_memory"),
+    )
+
+
+def _communicating(found: Shares, findings: Sequence[Finding], _throttled: Mapping[int, float]) -> Said:
+    slower = next((one for one in findings if one.kind == "communication"), None)
+    if (found.communication or 0.0) < COMMUNICATION_BOUND and slower is None:
+        return None
+    summary = f"Communication that nothing hides takes {found.communication or 0.0:.0%} of the step."
+    if slower is None:
+        advice = (
+            "Larger batches or accumulation amortise it; bucket size and NCCL settings change what is hidden."
+        )
+    else:
+        where = f" on rank {slower.rank}'s node" if slower.rank is not None else ""
+        cause = slower.cause.replace("_", " ")
+        summary += f" It grew by {slower.share:.0%} at step {slower.since_step}, cause: {cause}{where}."
+        advice = "Look at the network first: it was faster before."
+    return (
+        summary,
+        advice,
+        ("ddp_bucket_cap_mb", "gradient_accumulation_steps", "per_device_train_batch_size", "NCCL_*"),
+    )
+
+
+def _computing(found: Shares, _findings: Sequence[Finding], _throttled: Mapping[int, float]) -> Said:
+    if found.compute < COMPUTE_BOUND:
+        return None
+    return (
+        f"The devices compute for {found.compute:.0%} of the step: nothing else holds the run up.",
+        "Faster only by doing less or better: precision, compilation, kernels, larger batches where MFU is low.",
+        ("bf16", "torch_compile", "per_device_train_batch_size", "optim"),
+    )
+
+
+_JUDGES: Sequence[tuple[VerdictKind, Judge]] = (
+    ("hung", _hung),
+    ("straggler", _straggling),
+    ("throttled", _throttling),
+    ("data_bound", _waiting_for_data),
+    ("communication_bound", _communicating),
+    ("compute_bound", _computing),
+)

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+from ring_histories import Story, history
+
+from paceline_exporters.diagnosis.findings import Finding
+from paceline_exporters.diagnosis.run import RunDiagnosis
+
+
+def diagnosed(story: Story, evidence: Mapping[int, Mapping[str, float]] | None = None) -> RunDiagnosis:
+    diagnosis = RunDiagnosis(story.ranks)
+    for rank in range(story.ranks):
+        diagnosis.place(rank, f"node-{rank}")
+        diagnosis.saw(rank, (evidence or {}).get(rank, {"gpu_throttled_ratio": 0.0}))
+    for step in history(story):
+        for rank, values in step.ranks.items():
+            diagnosis.add(rank, values)
+    return diagnosis
+
+
+def test_a_straggler_is_the_verdict_while_it_lasts() -> None:
+    told = diagnosed(Story(1, fault="data_wait", slow_rank=2)).verdict()
+    assert told.kind == "straggler"
+    assert told.summary.startswith("Rank 2 on node-2 costs ")
+    assert "dataloader_num_workers" in told.knobs
+    assert told.findings[0].cause == "data"
+
+
+@pytest.mark.parametrize(
+    ("seen", "cause"),
+    [
+        ({"gpu_throttled_ratio": 0.4}, "throttled_gpu"),
+        ({"gpu_foreign_processes": 1.0}, "noisy_neighbour"),
+        ({"cpu_pressure_ratio": 0.7}, "noisy_neighbour"),
+        ({"cpu_pressure_ratio": 0.1}, "compute"),
+    ],
+)
+def test_the_node_names_the_cause_of_slow_work(seen: Mapping[str, float], cause: str) -> None:
+    diagnosis = diagnosed(Story(1, fault="forward", slow_rank=1), {1: seen})
+    finding = next(one for one in diagnosis.findings if one.kind == "straggler")
+    assert (finding.rank, finding.cause) == (1, cause)
+    assert all(finding.numbers[name] == value for name, value in seen.items() if cause != "compute")
+
+
+def test_pressure_on_all_nodes_is_nobodys_excuse() -> None:
+    pressed = {rank: {"cpu_pressure_ratio": 0.8} for rank in range(4)}
+    diagnosis = diagnosed(Story(1, fault="forward", slow_rank=1), pressed)
+    assert [one.cause for one in diagnosis.findings if one.kind == "straggler"] == ["compute"]
+
+
+def test_slow_communication_is_blamed_on_the_port_with_errors() -> None:
+    diagnosis = diagnosed(Story(1, fault="communication", by=0.2), {3: {"nic_errors_per_second": 50.0}})
+    finding = next(one for one in diagnosis.findings if one.kind == "communication")
+    assert (finding.cause, finding.rank, finding.node) == ("degraded_nic", 3, "node-3")
+    told = diagnosis.verdict()
+    assert told.kind == "communication_bound"
+    assert "rank 3's node" in told.summary
+
+
+def test_a_hang_comes_before_everything() -> None:
+    hang = Finding("hang", "unknown", 300, 300, rank=0, phase="backward", numbers={"silent_seconds": 12.0})
+    told = diagnosed(Story(1, fault="forward")).verdict(hang)
+    assert told.kind == "hung"
+    assert "12 s" in told.summary
+
+
+def test_heat_on_every_gpu_is_throttling_and_no_straggler() -> None:
+    told = diagnosed(Story(1), {rank: {"gpu_throttled_ratio": 0.3} for rank in range(4)}).verdict()
+    assert told.kind == "throttled"
+    assert "4 of 4" in told.summary
+
+
+def test_a_job_that_computes_is_compute_bound() -> None:
+    told = diagnosed(Story(1)).verdict()
+    assert told.kind == "compute_bound"
+    assert told.numbers["compute_share"] == pytest.approx(0.85, abs=0.03)
+
+
+def test_a_job_that_waits_for_its_data_is_data_bound() -> None:
+    diagnosis = RunDiagnosis(2)
+    for step in history(Story(1, ranks=2)):
+        for rank, values in step.ranks.items():
+            more = {name: values[name] + 0.1 for name in ("data_wait_seconds", "step_seconds")}
+            diagnosis.add(rank, {**values, **more})
+    assert diagnosis.verdict().kind == "data_bound"
+
+
+def test_too_few_steps_say_nothing() -> None:
+    assert diagnosed(replace(Story(1), steps=3)).verdict().kind == "unknown"

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import math
+import random
+from statistics import median
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ring_histories import Story, history
+
+from paceline_exporters.diagnosis.findings import Finding
+from paceline_exporters.diagnosis.straggler import StragglerWatch, beyond_others
+
+CASES = 25
+"""Generated histories per case; the benchmark takes 300."""
+
+
+def stories(fault: str, **more: object) -> list[Story]:
+    made = []
+    for seed in range(CASES):
+        rng = random.Random(seed)
+        ranks = rng.randint(2, 8)
+        made.append(
+            Story(
+                seed,
+                ranks=ranks,
+                steps=200,
+                step_seconds=rng.choice([0.05, 0.1, 0.2, 0.5, 1.0]),
+                fault=fault,
+                slow_rank=rng.randrange(ranks),
+                onset=rng.randint(40, 120),
+                **more,  # type: ignore[arg-type] # fields of Story
+            )
+        )
+    return made
+
+
+def found(story: Story) -> list[Finding]:
+    watch = StragglerWatch()
+    return [finding for step in history(story) for finding in watch.add(step)]
+
+
+@pytest.mark.parametrize("variable", [False, True], ids=["fixed", "variable"])
+@pytest.mark.parametrize("phase", ["data_wait", "forward", "backward", "optimizer"])
+def test_a_rank_that_costs_a_tenth_is_found_with_its_phase_and_soon(phase: str, variable: bool) -> None:
+    late = 0
+    for story in stories(phase, variable_lengths=variable):
+        first, *more = found(story)
+        assert (first.rank, first.phase) == (story.slow_rank, phase), story
+        assert first.cause == ("data" if phase == "data_wait" else "compute")
+        assert all(finding.rank == story.slow_rank for finding in more), story
+        assert 0.05 < first.share < 0.2
+        assert abs(first.since_step - story.onset) <= 5
+        late += first.found_step - story.onset + 1 > max(5, math.ceil(2 / story.step_seconds))
+    assert late <= 1
+
+
+@pytest.mark.parametrize("variable", [False, True], ids=["fixed", "variable"])
+@pytest.mark.parametrize("fault", ["", "communication"])
+def test_no_rank_is_blamed_where_none_is_slow(fault: str, variable: bool) -> None:
+    assert [story for story in stories(fault, variable_lengths=variable) if found(story)] == []
+
+
+def test_backward_is_found_from_ddps_own_times_where_nothing_else_splits_it() -> None:
+    story = Story(3, ranks=4, steps=500, fault="backward", slow_rank=2, onset=50, backward_split=False, by=0.15)
+    (finding,) = found(story)
+    assert (finding.rank, finding.phase, finding.found_step) == (2, "backward", 200)
+
+
+def test_a_straggler_that_recovers_is_one_no_more() -> None:
+    watch = StragglerWatch()
+    for step in history(Story(1, steps=150, fault="forward", slow_rank=1, onset=100)):
+        watch.add(step)
+    assert [(rank, phase) for rank, phase, _ in watch.current()] == [(1, "forward")]
+    for step in history(Story(2, steps=60)):
+        watch.add(type(step)(step.number + 150, step.ranks, True))
+    assert watch.current() == []
+
+
+def test_a_step_that_compiled_is_not_looked_at() -> None:
+    watch = StragglerWatch()
+    for step in history(Story(1, steps=150, fault="forward", slow_rank=1, onset=100)):
+        ranks = {rank: {**values, "compile_seconds": 0.1} for rank, values in step.ranks.items()}
+        assert watch.add(type(step)(step.number, ranks, True)) == []
+
+
+def test_one_rank_has_no_peers() -> None:
+    assert found(Story(1, ranks=1, fault="forward")) == []
+
+
+@given(st.dictionaries(st.integers(0, 20), st.floats(-1e6, 1e6), min_size=2, max_size=12))
+def test_excess_is_over_the_median_of_the_others(values: dict[int, float]) -> None:
+    for rank, excess in beyond_others(values).items():
+        assert excess == values[rank] - median(value for other, value in values.items() if other != rank)
