@@ -42,12 +42,11 @@ class CommunicationWatch:
 
     def add(self, step: JobStep) -> list[Finding]:
         """What this step settled: at most one finding, once until it calms down."""
-        waits = [wait for values in step.ranks.values() if (wait := waiting(values)) is not None]
-        seconds = step_seconds(step)
+        waits, seconds = waiting(step), step_seconds(step)
         self._seen += 1
         if not seconds or len(waits) < 2 or is_disturbed(step) or self._seen <= WARM_UP_STEPS:
             return []
-        least = min(waits)
+        least = min(waits.values())
         if self._normal is None:
             self._learn(least)
             return []
@@ -61,8 +60,7 @@ class CommunicationWatch:
     def _judge(self, number: int, seconds: float, least: float) -> list[Finding]:
         assert self._normal is not None
         share = (least - self._normal) / seconds
-        if self._cusum.last is not None:
-            self._noise.learn([share - self._cusum.last])
+        self._noise.learn(self._cusum.change(share))
         settled = self._cusum.add(number, share, self._noise.threshold)
         if self._cusum.sum == 0.0:
             self._normal += FOLLOW * (least - self._normal)

@@ -7,7 +7,6 @@ the noise.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 DRIFT = 0.04
@@ -36,14 +35,11 @@ class Noise:
     sigma: float = 0.0
     measured: int = 0
 
-    def learn(self, changes: Iterable[float]) -> None:
-        """Differences between a measurement and the one before it."""
-        cut = [min(abs(change), MOST) for change in changes]
-        if cut:
-            self.measured += 1
-            # E|X - Y| of two normal deviates is 2 sigma / sqrt(pi).
-            latest = sum(cut) / len(cut) * 0.886
-            self.sigma += (latest - self.sigma) / min(self.measured, NOISE_MEMORY)
+    def learn(self, change: float) -> None:
+        """Size of the change between a measurement and the one before it, or the mean of several such."""
+        self.measured += 1
+        # E|X - Y| of two normal deviates is 2 sigma / sqrt(pi).
+        self.sigma += (change * 0.886 - self.sigma) / min(self.measured, NOISE_MEMORY)
 
     @property
     def threshold(self) -> float:
@@ -51,7 +47,7 @@ class Noise:
         return max(THRESHOLD, NOISE_FACTOR * self.sigma)
 
 
-@dataclass
+@dataclass(slots=True)
 class Cusum:
     """The sum, and what it has found."""
 
@@ -72,20 +68,33 @@ class Cusum:
         """Of the measurements since `since`, not cut off."""
         return self._total / max(1, self._count)
 
+    def change(self, share: float) -> float:
+        """Size of the change from the latest measurement to this one, at most `MOST`; 0 for the first."""
+        return 0.0 if self.last is None else min(abs(share - self.last), MOST)
+
     def add(self, step: int, share: float, threshold: float) -> bool:
         """One measurement; True when it settles what was not found before."""
-        rare = bool(self.last_step) and step - self.last_step >= RARE_STEPS
+        rare = step - self.last_step >= RARE_STEPS and self.last is not None
+        self.last_step, self.last = step, share
+        if share <= DRIFT:
+            self._streak, self._calm = 0, self._calm + 1
+            if self.sum > 0.0:
+                self._sink(share, rare)
+            return False
         if self.sum <= 0.0:
             self.since, self._total, self._count = step, 0.0, 0
-        beyond = max(-MOST, min(MOST, share)) - DRIFT
-        self.sum = max(0.0, self.sum + (RARE_WEIGHT if rare else 1.0) * beyond)
+        self.sum += (RARE_WEIGHT if rare else 1.0) * (min(MOST, share) - DRIFT)
         self._total += share
         self._count += 1
-        self._streak, self._calm = (self._streak + 1, 0) if beyond > 0.0 else (0, self._calm + 1)
-        self.last_step, self.last = step, share
-        if self.found:
-            if self._calm >= CALM:
-                self.found, self.sum = False, 0.0
+        self._streak, self._calm = self._streak + 1, 0
+        if self.found or self.sum < threshold or self._streak < (STREAK - 1 if rare else STREAK):
             return False
-        self.found = self.sum >= threshold and self._streak >= (STREAK - 1 if rare else STREAK)
-        return self.found
+        self.found = True
+        return True
+
+    def _sink(self, share: float, rare: bool) -> None:
+        self.sum = max(0.0, self.sum + (RARE_WEIGHT if rare else 1.0) * (max(-MOST, share) - DRIFT))
+        self._total += share
+        self._count += 1
+        if self.found and self._calm >= CALM:
+            self.found, self.sum = False, 0.0

@@ -7,9 +7,8 @@ others wait for it, in the gradient all-reduce at the end of the backward pass o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import median
 
-from .jobsteps import FieldValues, JobStep
+from .jobsteps import JobStep
 
 # Phase -> fields that measure a rank's own work in it; the first known one counts. Device time before host time:
 # on a GPU the host only launches. Backward never from backward_seconds, which contains the wait.
@@ -22,38 +21,35 @@ WORK: Mapping[str, Sequence[str]] = {
 }
 SCALES_WITH_TOKENS = ("forward", "backward")
 BACKWARD = ("gpu_backward_seconds", "backward_seconds")
+TOKENS = ("tokens", "samples")
+"""Padding included, since devices compute on padding too."""
 
 
-def own_work(values: FieldValues) -> dict[str, float]:
-    """Seconds by phase of the rank's own work; a phase that is not measured is not in it."""
-    found = ((phase, first(values, names)) for phase, names in WORK.items())
-    return {phase: seconds for phase, seconds in found if seconds is not None}
+def first(step: JobStep, names: Sequence[str]) -> dict[int, float]:
+    """By rank the first of these fields that any rank knows: ranks are compared in the same field."""
+    for name in names:
+        known = {rank: values[name] for rank, values in step.ranks.items() if name in values}
+        if known:
+            return known
+    return {}
 
 
-def waiting(values: FieldValues) -> float | None:
-    """Seconds in which the rank waited for others or for the network; None where backward is not split."""
-    backward, work = first(values, BACKWARD), first(values, WORK["backward"])
-    if backward is None or work is None:
-        return values.get("ddp_exposed_seconds")
-    return max(0.0, backward - work) + values.get("sync_wait_seconds", 0.0)
-
-
-def first(values: FieldValues, names: Sequence[str]) -> float | None:
-    """The first of these fields that is known."""
-    return next((values[name] for name in names if name in values), None)
+def waiting(step: JobStep) -> dict[int, float]:
+    """Seconds by rank in which it waited for others or for the network; empty where backward is not split."""
+    work, backward = first(step, WORK["backward"]), first(step, BACKWARD)
+    return {
+        rank: max(0.0, backward[rank] - seconds) + step.ranks[rank].get("sync_wait_seconds", 0.0)
+        for rank, seconds in work.items()
+        if rank in backward
+    }
 
 
 def step_seconds(step: JobStep) -> float | None:
     """Wall time of the step: the median over its ranks."""
-    known = [values["step_seconds"] for values in step.ranks.values() if "step_seconds" in values]
-    return median(known) if known else None
-
-
-def tokens_of(values: FieldValues) -> float | None:
-    """Tokens of the rank's step, padding included, since devices compute on padding too; else its samples."""
-    return values.get("tokens", values.get("samples"))
+    known = sorted(values["step_seconds"] for values in step.ranks.values() if "step_seconds" in values)
+    return (known[(len(known) - 1) // 2] + known[len(known) // 2]) / 2 if known else None
 
 
 def is_disturbed(step: JobStep) -> bool:
     """Whether some rank compiled in this step: its time says nothing about the next."""
-    return any(values.get("compile_seconds", 0.0) > 0.0 for values in step.ranks.values())
+    return any("compile_seconds" in values and values["compile_seconds"] > 0.0 for values in step.ranks.values())

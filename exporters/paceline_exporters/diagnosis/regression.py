@@ -11,7 +11,7 @@ from statistics import median
 from .cusum import Cusum, Noise
 from .findings import Finding
 from .jobsteps import JobStep
-from .phases import is_disturbed, step_seconds, tokens_of
+from .phases import TOKENS, first, is_disturbed, step_seconds
 from .tokens import TokenSlope
 
 BLOCK_STEPS = 8
@@ -58,7 +58,7 @@ class RegressionWatch:
 
     def _of_equal_length(self, step: JobStep, wall: float) -> float:
         """The step lasts as long as its longest batch: seconds as if that had had its mean length."""
-        longest = max((count for values in step.ranks.values() if (count := tokens_of(values))), default=None)
+        longest = max(first(step, TOKENS).values(), default=None)
         if longest is None:
             return wall
         self._slope.learn({0: wall}, {0: longest})
@@ -66,8 +66,7 @@ class RegressionWatch:
 
     def _judge(self, begun: int, number: int, seconds: float, normal: float) -> list[Finding]:
         share = seconds / normal - 1.0
-        if self._cusum.last is not None:
-            self._noise.learn([share - self._cusum.last])
+        self._noise.learn(self._cusum.change(share))
         settled = self._cusum.add(begun, share, self._noise.threshold)
         if self._cusum.found and number - self._cusum.since >= SETTLE_STEPS:
             self._normal, self._cusum = median(self._recent), Cusum()

@@ -6,13 +6,13 @@ cumulative sum per rank and phase says when it is there for good.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from .cusum import Cusum, Noise
 from .findings import Finding
-from .jobsteps import FieldValues, JobStep
-from .phases import SCALES_WITH_TOKENS, WORK, is_disturbed, own_work, step_seconds, tokens_of
+from .jobsteps import JobStep
+from .phases import SCALES_WITH_TOKENS, TOKENS, WORK, first, is_disturbed, step_seconds
 from .tokens import TokenSlope
 
 WARM_UP_STEPS = 3
@@ -29,15 +29,21 @@ class _Phase:
 
     def take(self, step: int, seconds: float, work: dict[int, float], tokens: dict[int, float]) -> list[int]:
         """One step; the ranks that are found with it."""
-        equal = self.slope.without(work, tokens)
-        self.slope.learn(work, tokens)
-        excess = {rank: more / seconds for rank, more in beyond_others(equal).items()}
-        before = {rank: self.ranks.setdefault(rank, Cusum()).last for rank in excess}
-        self.noise.learn(excess[rank] - last for rank, last in before.items() if last is not None)
-        if tokens and not self.slope.learnt:
-            return []
-        threshold = self.noise.threshold
-        return [rank for rank, share in excess.items() if self.ranks[rank].add(step, share, threshold)]
+        if tokens:
+            equal = self.slope.without(work, tokens)
+            self.slope.learn(work, tokens)
+            work = equal
+        threshold, ranks = self.noise.threshold, self.ranks
+        trusted = not tokens or self.slope.learnt
+        change, found = 0.0, []
+        for rank, more in beyond_others(work):
+            one = ranks.get(rank) or ranks.setdefault(rank, Cusum())
+            share = more / seconds
+            change += one.change(share)
+            if trusted and one.add(step, share, threshold):
+                found.append(rank)
+        self.noise.learn(change / len(work))
+        return found
 
 
 class StragglerWatch:
@@ -66,14 +72,13 @@ class StragglerWatch:
         return sorted(found, key=lambda one: -one[2])
 
     def _found(self, step: JobStep, seconds: float) -> Iterator[Finding]:
-        work = {rank: own_work(values) for rank, values in step.ranks.items()}
-        tokens = _tokens(step.ranks)
+        tokens = first(step, TOKENS)
         for name, phase in self._phases.items():
-            known = {rank: phases[name] for rank, phases in work.items() if name in phases}
-            if len(known) < 2:
+            work = first(step, WORK[name])
+            if len(work) < 2:
                 continue
             counts = tokens if name in SCALES_WITH_TOKENS else {}
-            for rank in phase.take(step.number, seconds, known, counts):
+            for rank in phase.take(step.number, seconds, work, counts):
                 one = phase.ranks[rank]
                 yield Finding(
                     kind="straggler",
@@ -91,20 +96,12 @@ class StragglerWatch:
                 )
 
 
-def beyond_others(values: Mapping[int, float]) -> dict[int, float]:
-    """Each rank's value less the median of the others'; two or more ranks."""
+def beyond_others(values: Mapping[int, float]) -> Iterator[tuple[int, float]]:
+    """Each rank and its value less the median of the others'; two or more ranks."""
     order = sorted(values, key=values.__getitem__)
     ordered = [values[rank] for rank in order]
-    return {rank: ordered[place] - _median_without(ordered, place) for place, rank in enumerate(order)}
-
-
-def _median_without(ordered: list[float], place: int) -> float:
-    """The median of a sorted list without the element at `place`."""
     left = len(ordered) - 1
     low, high = (left - 1) // 2, left // 2
-    return (ordered[low + (low >= place)] + ordered[high + (high >= place)]) / 2
-
-
-def _tokens(ranks: Mapping[int, FieldValues]) -> dict[int, float]:
-    found: Iterable[tuple[int, float | None]] = ((rank, tokens_of(values)) for rank, values in ranks.items())
-    return {rank: count for rank, count in found if count is not None}
+    for place, rank in enumerate(order):
+        # The two middle ones of the list without the element at `place`.
+        yield rank, ordered[place] - (ordered[low + (low >= place)] + ordered[high + (high >= place)]) / 2

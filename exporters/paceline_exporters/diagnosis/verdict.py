@@ -8,7 +8,7 @@ from statistics import median
 
 from .findings import Cause, Finding, Verdict, VerdictKind
 from .jobsteps import JobStep
-from .phases import own_work, step_seconds, waiting
+from .phases import WORK, first, step_seconds, waiting
 
 LEAST_STEPS = 5
 DATA_BOUND = 0.15
@@ -16,6 +16,7 @@ DATA_BOUND = 0.15
 COMMUNICATION_BOUND = 0.20
 """Share of the step in which no rank computes: the least wait of all ranks."""
 COMPUTE_BOUND = 0.70
+COMPUTE = ("forward", "backward", "optimizer")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def shares(steps: Sequence[JobStep]) -> Shares | None:
     waits = [row["wait"] for row in rows if "wait" in row]
     return Shares(
         step_seconds=median(row["seconds"] for row in rows),
-        data=median(row["data"] for row in rows),
+        data=median(row["data_wait"] for row in rows),
         compute=median(row["compute"] for row in rows),
         communication=median(waits) if len(waits) >= min(LEAST_STEPS, len(rows)) else None,
         other=median(row["other"] for row in rows),
@@ -57,16 +58,13 @@ def _row(step: JobStep) -> dict[str, float] | None:
     seconds = step_seconds(step)
     if not seconds:
         return None
-    work = [own_work(values) for values in step.ranks.values()]
-    waits = [wait for values in step.ranks.values() if (wait := waiting(values)) is not None]
-    row = {
-        "seconds": seconds,
-        "data": median(one.get("data_wait", 0.0) for one in work) / seconds,
-        "compute": median(sum(one.get(p, 0.0) for p in ("forward", "backward", "optimizer")) for one in work)
-        / seconds,
-        "other": median(one.get("other", 0.0) for one in work) / seconds,
-    }
-    return {**row, "wait": min(waits) / seconds} if len(waits) > 1 else row
+    work = {phase: first(step, names) for phase, names in WORK.items()}
+    compute = [sum(work[phase].get(rank, 0.0) for phase in COMPUTE) for rank in step.ranks]
+    row = {"seconds": seconds, "compute": median(compute) / seconds}
+    for phase in ("data_wait", "other"):
+        row[phase] = median(work[phase].values()) / seconds if work[phase] else 0.0
+    waits = waiting(step)
+    return {**row, "wait": min(waits.values()) / seconds} if len(waits) > 1 else row
 
 
 def verdict(steps: Sequence[JobStep], findings: Sequence[Finding], throttled: Mapping[int, float]) -> Verdict:

@@ -91,5 +91,5 @@ def test_one_rank_has_no_peers() -> None:
 
 @given(st.dictionaries(st.integers(0, 20), st.floats(-1e6, 1e6), min_size=2, max_size=12))
 def test_excess_is_over_the_median_of_the_others(values: dict[int, float]) -> None:
-    for rank, excess in beyond_others(values).items():
+    for rank, excess in beyond_others(values):
         assert excess == values[rank] - median(value for other, value in values.items() if other != rank)
