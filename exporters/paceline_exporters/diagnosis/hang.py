@@ -1,0 +1,115 @@
+"""Whether a run stands still, and on which rank.
+
+Ranks wait for each other, so the one to judge is the one least far: the earliest step, and in it the earliest
+phase. It stands still when it has been in its phase for the longer of 10 s and 5 times the phase's 99th
+percentile. A rank that evaluates or saves is judged by how long that took before, and those who wait with it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from .findings import Finding
+from .jobsteps import FieldValues, JobStep
+
+LEAST_SECONDS = 10.0
+TIMES_P99 = 5.0
+UNKNOWN_SECONDS = 300.0
+"""For a phase that the run has not ended before: its first step compiles, its first evaluation may be long."""
+ELSEWHERE_SECONDS = 60.0
+"""Where ranks that are not seen from here may be the ones waited for: they may well evaluate or save."""
+# Phases as a rank goes through them within a step; field with the phase's seconds.
+PHASE_FIELDS: Mapping[str, str] = {
+    "pause": "pause_seconds",
+    "evaluation": "evaluation_seconds",
+    "checkpoint": "checkpoint_seconds",
+    "data_wait": "data_wait_seconds",
+    "sync_wait": "sync_wait_seconds",
+    "forward": "forward_seconds",
+    "backward": "backward_seconds",
+    "optimizer": "optimizer_seconds",
+    "other": "other_seconds",
+}
+ORDER = {phase: place for place, phase in enumerate(PHASE_FIELDS)}
+PAUSES = ("pause", "evaluation", "checkpoint")
+WAITING = ("sync_wait", "backward", "optimizer", "other")
+"""Phases in which a rank may wait for others."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a rank is now."""
+
+    step: int
+    """Optimizer steps it has ended."""
+    phase: str
+    """Key of PHASE_FIELDS; empty where the ring does not say."""
+    seconds: float
+    """For how long."""
+
+
+class HangWatch:
+    """Follows one attempt of a run; says each standstill once."""
+
+    def __init__(self, everyone: bool) -> None:
+        """`everyone`: all ranks of the run are looked at here."""
+        self._everyone = everyone
+        self._pauses: dict[str, deque[float]] = {phase: deque(maxlen=64) for phase in PAUSES}
+        self._told: tuple[int, int] | None = None
+
+    def learn(self, values: FieldValues) -> None:
+        """One step record: how long the rare phases take."""
+        for phase, durations in self._pauses.items():
+            seconds = values.get(PHASE_FIELDS[phase], 0.0)
+            if seconds > 0.0:
+                durations.append(seconds)
+
+    def look(self, ranks: Mapping[int, Progress], latest: Sequence[JobStep]) -> Finding | None:
+        """A standstill that was not told before; the ranks given are those that live and train."""
+        if not ranks:
+            return None
+        rank = min(ranks, key=lambda one: (ranks[one].step, ORDER.get(ranks[one].phase, 0), one))
+        where = ranks[rank]
+        limit = self._limit(where.phase, latest)
+        if not self._everyone and where.phase in WAITING:
+            limit = max(limit, ELSEWHERE_SECONDS, 2.0 * max(map(_longest, self._pauses.values())))
+        if where.seconds <= limit:
+            return None
+        if self._told == (rank, where.step):
+            return None
+        self._told = (rank, where.step)
+        alone = len(ranks) == 1 or any(_place(one) != _place(where) for one in ranks.values())
+        return Finding(
+            kind="hang",
+            cause="unknown",
+            since_step=where.step + 1,
+            found_step=where.step + 1,
+            rank=rank if alone else None,
+            phase=where.phase,
+            numbers={"silent_seconds": where.seconds, "limit_seconds": limit, "ranks": float(len(ranks))},
+        )
+
+    def _limit(self, phase: str, latest: Sequence[JobStep]) -> float:
+        if phase in PAUSES:
+            seen: Iterable[float] = self._pauses[phase]
+        else:
+            field = PHASE_FIELDS.get(phase, "step_seconds")
+            seen = (values[field] for step in latest for values in step.ranks.values() if field in values)
+        p99 = percentile_99(seen)
+        return UNKNOWN_SECONDS if p99 is None else max(LEAST_SECONDS, TIMES_P99 * p99)
+
+
+def percentile_99(values: Iterable[float]) -> float | None:
+    """The nearest-rank 99th percentile; None of nothing."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))] if ordered else None
+
+
+def _longest(durations: Iterable[float]) -> float:
+    return max(durations, default=0.0)
+
+
+def _place(progress: Progress) -> tuple[int, str]:
+    return progress.step, progress.phase

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from statistics import quantiles
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ring_histories import Story, history
+
+from paceline_exporters.diagnosis.hang import (
+    ELSEWHERE_SECONDS,
+    LEAST_SECONDS,
+    UNKNOWN_SECONDS,
+    HangWatch,
+    Progress,
+    percentile_99,
+)
+
+LATEST = list(history(Story(1, steps=100, step_seconds=0.5)))
+SLOW = list(history(Story(1, steps=100, step_seconds=20.0)))
+
+
+def everyone(phase: str, seconds: float, step: int = 100) -> dict[int, Progress]:
+    return {rank: Progress(step, phase, seconds) for rank in range(4)}
+
+
+@pytest.mark.parametrize("phase", ["data_wait", "forward", "backward", "optimizer", ""])
+def test_a_fast_job_stands_still_after_ten_seconds(phase: str) -> None:
+    watch = HangWatch(everyone=True)
+    assert watch.look(everyone(phase, LEAST_SECONDS), LATEST) is None
+    finding = watch.look(everyone(phase, LEAST_SECONDS + 0.5), LATEST)
+    assert finding is not None
+    assert (finding.kind, finding.phase, finding.rank, finding.since_step) == ("hang", phase, None, 101)
+
+
+def test_a_slow_phase_has_five_times_its_p99() -> None:
+    backward = [values["backward_seconds"] for step in SLOW for values in step.ranks.values()]
+    limit = 5 * sorted(backward)[int(0.99 * len(backward))]
+    assert 50 < limit < 90
+    assert HangWatch(everyone=True).look(everyone("backward", limit - 1), SLOW) is None
+    assert HangWatch(everyone=True).look(everyone("backward", limit + 1), SLOW) is not None
+
+
+def test_the_rank_that_is_least_far_is_named() -> None:
+    ranks = everyone("backward", 30.0) | {2: Progress(100, "data_wait", 30.0)}
+    finding = HangWatch(everyone=True).look(ranks, LATEST)
+    assert finding is not None
+    assert (finding.rank, finding.phase) == (2, "data_wait")
+
+
+def test_who_waits_for_a_checkpoint_does_not_hang() -> None:
+    watch = HangWatch(everyone=True)
+    for _ in range(3):
+        watch.learn({"checkpoint_seconds": 40.0})
+    ranks = everyone("backward", 60.0) | {0: Progress(100, "checkpoint", 60.0)}
+    assert watch.look(ranks, LATEST) is None
+    ranks[0] = Progress(100, "checkpoint", 201.0)
+    finding = watch.look(ranks, LATEST)
+    assert finding is not None and finding.rank == 0
+
+
+@pytest.mark.parametrize(("phase", "steps"), [("evaluation", LATEST), ("forward", [])])
+def test_what_never_ended_before_has_a_long_time(phase: str, steps: list[object]) -> None:
+    watch = HangWatch(everyone=True)
+    assert watch.look(everyone(phase, UNKNOWN_SECONDS - 1), steps) is None  # type: ignore[arg-type]
+    assert watch.look(everyone(phase, UNKNOWN_SECONDS + 1), steps) is not None  # type: ignore[arg-type]
+
+
+def test_waiting_for_ranks_that_are_not_seen_takes_longer() -> None:
+    watch = HangWatch(everyone=False)
+    assert watch.look(everyone("backward", ELSEWHERE_SECONDS - 1), LATEST) is None
+    assert watch.look(everyone("backward", ELSEWHERE_SECONDS + 1), LATEST) is not None
+    assert HangWatch(everyone=False).look(everyone("data_wait", LEAST_SECONDS + 1), LATEST) is not None
+
+
+def test_a_standstill_is_told_once_and_the_next_again() -> None:
+    watch = HangWatch(everyone=True)
+    assert watch.look(everyone("forward", 20.0), LATEST) is not None
+    assert watch.look(everyone("forward", 40.0), LATEST) is None
+    assert watch.look(everyone("forward", 0.1, step=140), LATEST) is None
+    assert watch.look(everyone("forward", 20.0, step=141), LATEST) is not None
+    assert watch.look({}, LATEST) is None
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=2, max_size=300))
+def test_the_percentile_is_between_the_last_two_of_a_hundred(values: list[float]) -> None:
+    found = percentile_99(values)
+    assert found is not None
+    assert sum(value > found for value in values) <= 0.01 * len(values)
+    assert found >= quantiles(values, n=100, method="inclusive")[97] - 1e-6
+    assert percentile_99([]) is None
