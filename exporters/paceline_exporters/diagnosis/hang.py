@@ -8,7 +8,7 @@ percentile. A rank that evaluates or saves is judged by how long that took befor
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .findings import Finding
@@ -53,11 +53,10 @@ class Progress:
 class HangWatch:
     """Follows one attempt of a run; says each standstill once."""
 
-    def __init__(self, everyone: bool) -> None:
-        """`everyone`: all ranks of the run are looked at here."""
-        self._everyone = everyone
+    def __init__(self) -> None:
+        self.standing: tuple[int, int] | None = None
+        """Rank and step of the standstill, while it lasts."""
         self._pauses: dict[str, deque[float]] = {phase: deque(maxlen=64) for phase in PAUSES}
-        self._told: tuple[int, int] | None = None
 
     def learn(self, values: FieldValues) -> None:
         """One step record: how long the rare phases take."""
@@ -66,20 +65,22 @@ class HangWatch:
             if seconds > 0.0:
                 durations.append(seconds)
 
-    def look(self, ranks: Mapping[int, Progress], latest: Sequence[JobStep]) -> Finding | None:
-        """A standstill that was not told before; the ranks given are those that live and train."""
+    def look(self, ranks: Mapping[int, Progress], latest: Iterable[JobStep], everyone: bool) -> Finding | None:
+        """A standstill that was not told before.
+
+        `ranks`: those that live and train; `everyone`: they are all ranks of the run; `latest`: its latest steps.
+        """
         if not ranks:
+            self.standing = None
             return None
         rank = min(ranks, key=lambda one: (ranks[one].step, ORDER.get(ranks[one].phase, 0), one))
         where = ranks[rank]
         limit = self._limit(where.phase, latest)
-        if not self._everyone and where.phase in WAITING:
+        if not everyone and where.phase in WAITING:
             limit = max(limit, ELSEWHERE_SECONDS, 2.0 * max(map(_longest, self._pauses.values())))
-        if where.seconds <= limit:
+        before, self.standing = self.standing, (rank, where.step) if where.seconds > limit else None
+        if self.standing is None or self.standing == before:
             return None
-        if self._told == (rank, where.step):
-            return None
-        self._told = (rank, where.step)
         alone = len(ranks) == 1 or any(_place(one) != _place(where) for one in ranks.values())
         return Finding(
             kind="hang",
@@ -91,7 +92,7 @@ class HangWatch:
             numbers={"silent_seconds": where.seconds, "limit_seconds": limit, "ranks": float(len(ranks))},
         )
 
-    def _limit(self, phase: str, latest: Sequence[JobStep]) -> float:
+    def _limit(self, phase: str, latest: Iterable[JobStep]) -> float:
         if phase in PAUSES:
             seen: Iterable[float] = self._pauses[phase]
         else:

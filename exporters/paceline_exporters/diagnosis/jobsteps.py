@@ -28,8 +28,9 @@ class Alignment:
     A restart replays steps from its checkpoint: it is an attempt, and an Alignment, of its own.
     """
 
-    def __init__(self, world_size: int) -> None:
-        self._world_size = max(1, world_size)
+    def __init__(self, expected_ranks: int) -> None:
+        self.expected_ranks = expected_ranks
+        """A step is complete with so many ranks."""
         self._open: dict[int, dict[int, FieldValues]] = {}
         self._given = -1
 
@@ -43,7 +44,7 @@ class Alignment:
         """Steps that are complete, and those that waited for too long, in order of their number."""
         while self._open:
             first = min(self._open)
-            complete = len(self._open[first]) >= self._world_size
+            complete = len(self._open[first]) >= self.expected_ranks
             if not complete and max(self._open) - first < PATIENCE_STEPS:
                 return
             self._given = first

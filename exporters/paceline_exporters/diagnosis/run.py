@@ -3,36 +3,43 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import replace
 
 from .causes import explained
 from .communication import CommunicationWatch
 from .evidence import Evidence
 from .findings import Finding, Verdict
+from .hang import HangWatch, Progress
 from .jobsteps import Alignment, FieldValues, JobStep
 from .regression import RegressionWatch
 from .straggler import StragglerWatch
-from .verdict import verdict
+from .verdict import Shares, StepShares, shares, step_shares, verdict
 
 LATEST_STEPS = 100
-"""Steps that a verdict rests on."""
+"""Steps that a verdict, and the length of a phase, rest on."""
 MOST_FINDINGS = 100
 
 
 class RunDiagnosis:
     """Feed it what ranks and nodes report, in any order between ranks, in order within one."""
 
-    def __init__(self, world_size: int) -> None:
-        """`world_size`: the ranks that will be fed; of a run on many nodes an agent sees its own only."""
-        self._alignment = Alignment(world_size)
+    def __init__(self, expected_ranks: int) -> None:
+        self._alignment = Alignment(expected_ranks)
         self._straggler = StragglerWatch()
         self._communication = CommunicationWatch()
         self._regression = RegressionWatch()
+        self._hang = HangWatch()
         self._evidence: dict[int, Evidence] = {}
         self._nodes: dict[int, str] = {}
         self._latest: deque[JobStep] = deque(maxlen=LATEST_STEPS)
+        self._shares: deque[StepShares] = deque(maxlen=LATEST_STEPS)
         self.findings: deque[Finding] = deque(maxlen=MOST_FINDINGS)
         """All of this attempt, oldest first."""
+
+    def expect(self, ranks: int) -> None:
+        """So many ranks will be fed; of a run on many nodes an agent sees its own only."""
+        self._alignment.expected_ranks = ranks
 
     def place(self, rank: int, node: str) -> None:
         """Where a rank runs."""
@@ -44,15 +51,46 @@ class RunDiagnosis:
 
     def add(self, rank: int, values: FieldValues) -> list[Finding]:
         """One step record; what it settled."""
+        self._hang.learn(values)
         self._alignment.add(rank, values)
         return [finding for step in self._alignment.ready() for finding in self._take(step)]
 
-    def verdict(self, *also: Finding) -> Verdict:
-        """On the latest steps; `also`: what is known from elsewhere, such as a hang."""
-        return verdict(self._latest, [*also, *self._current()], self._throttled())
+    def stands(self, ranks: Mapping[int, Progress], everyone: bool) -> Finding | None:
+        """Where the ranks that live and train are now; a standstill that was not told before.
+
+        `everyone`: these are all ranks of the run.
+        """
+        found = self._hang.look(ranks, self._latest, everyone)
+        if found is None:
+            return None
+        told = self._told(found)
+        self.findings.append(told)
+        return told
+
+    @property
+    def shares(self) -> Shares | None:
+        """Where the time of the latest steps went."""
+        return shares(self._shares)
+
+    @property
+    def stragglers(self) -> dict[int, float]:
+        """Ranks that the others wait for now, and what that costs as a share of the step."""
+        return {rank: share for rank, _, share in reversed(self._straggler.current())}
+
+    @property
+    def hung(self) -> bool:
+        """Whether the run stands still."""
+        return self._hang.standing is not None
+
+    def verdict(self) -> Verdict:
+        """On the latest steps and what holds now."""
+        return verdict(self.shares, self._current(), self._throttled())
 
     def _take(self, step: JobStep) -> list[Finding]:
         self._latest.append(step)
+        row = step_shares(step)
+        if row is not None:
+            self._shares.append(row)
         watches = (self._straggler, self._communication, self._regression)
         found = [self._told(finding) for watch in watches for finding in watch.add(step)]
         self.findings += found
@@ -76,6 +114,8 @@ class RunDiagnosis:
                     kept.append(self._told(replace(finding, share=share)))
             elif finding.kind == "communication" and self._communication.current:
                 kept.append(self._told(finding))
+            elif finding.kind == "hang" and self.hung:
+                kept.append(finding)
         return kept
 
     def _throttled(self) -> dict[int, float]:

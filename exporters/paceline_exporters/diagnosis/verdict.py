@@ -39,22 +39,12 @@ class Shares:
         return {"step_seconds": self.step_seconds, **known}
 
 
-def shares(steps: Sequence[JobStep]) -> Shares | None:
-    """Of steps of one run; None while there are too few."""
-    rows = [row for step in steps if (row := _row(step)) is not None]
-    if len(rows) < LEAST_STEPS:
-        return None
-    waits = [row["wait"] for row in rows if "wait" in row]
-    return Shares(
-        step_seconds=median(row["seconds"] for row in rows),
-        data=median(row["data_wait"] for row in rows),
-        compute=median(row["compute"] for row in rows),
-        communication=median(waits) if len(waits) >= min(LEAST_STEPS, len(rows)) else None,
-        other=median(row["other"] for row in rows),
-    )
+StepShares = Mapping[str, float]
+"""Of one step: seconds, and the shares of data_wait, compute, other and wait."""
 
 
-def _row(step: JobStep) -> dict[str, float] | None:
+def step_shares(step: JobStep) -> StepShares | None:
+    """Where the time of one step went; None where its length is not known."""
     seconds = step_seconds(step)
     if not seconds:
         return None
@@ -67,9 +57,22 @@ def _row(step: JobStep) -> dict[str, float] | None:
     return {**row, "wait": min(waits.values()) / seconds} if len(waits) > 1 else row
 
 
-def verdict(steps: Sequence[JobStep], findings: Sequence[Finding], throttled: Mapping[int, float]) -> Verdict:
+def shares(rows: Sequence[StepShares]) -> Shares | None:
+    """Of the latest steps of one run; None while there are too few."""
+    if len(rows) < LEAST_STEPS:
+        return None
+    waits = [row["wait"] for row in rows if "wait" in row]
+    return Shares(
+        step_seconds=median(row["seconds"] for row in rows),
+        data=median(row["data_wait"] for row in rows),
+        compute=median(row["compute"] for row in rows),
+        communication=median(waits) if waits else None,
+        other=median(row["other"] for row in rows),
+    )
+
+
+def verdict(found: Shares | None, findings: Sequence[Finding], throttled: Mapping[int, float]) -> Verdict:
     """From the latest steps, the findings that still hold, and the throttled share of each rank's GPU."""
-    found = shares(steps)
     if found is None:
         hung = next((one for one in findings if one.kind == "hang"), None)
         if hung is None:

@@ -26,9 +26,9 @@ def everyone(phase: str, seconds: float, step: int = 100) -> dict[int, Progress]
 
 @pytest.mark.parametrize("phase", ["data_wait", "forward", "backward", "optimizer", ""])
 def test_a_fast_job_stands_still_after_ten_seconds(phase: str) -> None:
-    watch = HangWatch(everyone=True)
-    assert watch.look(everyone(phase, LEAST_SECONDS), LATEST) is None
-    finding = watch.look(everyone(phase, LEAST_SECONDS + 0.5), LATEST)
+    watch = HangWatch()
+    assert watch.look(everyone(phase, LEAST_SECONDS), LATEST, everyone=True) is None
+    finding = watch.look(everyone(phase, LEAST_SECONDS + 0.5), LATEST, everyone=True)
     assert finding is not None
     assert (finding.kind, finding.phase, finding.rank, finding.since_step) == ("hang", phase, None, 101)
 
@@ -37,49 +37,49 @@ def test_a_slow_phase_has_five_times_its_p99() -> None:
     backward = [values["backward_seconds"] for step in SLOW for values in step.ranks.values()]
     limit = 5 * sorted(backward)[int(0.99 * len(backward))]
     assert 50 < limit < 90
-    assert HangWatch(everyone=True).look(everyone("backward", limit - 1), SLOW) is None
-    assert HangWatch(everyone=True).look(everyone("backward", limit + 1), SLOW) is not None
+    assert HangWatch().look(everyone("backward", limit - 1), SLOW, everyone=True) is None
+    assert HangWatch().look(everyone("backward", limit + 1), SLOW, everyone=True) is not None
 
 
 def test_the_rank_that_is_least_far_is_named() -> None:
     ranks = everyone("backward", 30.0) | {2: Progress(100, "data_wait", 30.0)}
-    finding = HangWatch(everyone=True).look(ranks, LATEST)
+    finding = HangWatch().look(ranks, LATEST, everyone=True)
     assert finding is not None
     assert (finding.rank, finding.phase) == (2, "data_wait")
 
 
 def test_who_waits_for_a_checkpoint_does_not_hang() -> None:
-    watch = HangWatch(everyone=True)
+    watch = HangWatch()
     for _ in range(3):
         watch.learn({"checkpoint_seconds": 40.0})
     ranks = everyone("backward", 60.0) | {0: Progress(100, "checkpoint", 60.0)}
-    assert watch.look(ranks, LATEST) is None
+    assert watch.look(ranks, LATEST, everyone=True) is None
     ranks[0] = Progress(100, "checkpoint", 201.0)
-    finding = watch.look(ranks, LATEST)
+    finding = watch.look(ranks, LATEST, everyone=True)
     assert finding is not None and finding.rank == 0
 
 
 @pytest.mark.parametrize(("phase", "steps"), [("evaluation", LATEST), ("forward", [])])
 def test_what_never_ended_before_has_a_long_time(phase: str, steps: list[object]) -> None:
-    watch = HangWatch(everyone=True)
-    assert watch.look(everyone(phase, UNKNOWN_SECONDS - 1), steps) is None  # type: ignore[arg-type]
-    assert watch.look(everyone(phase, UNKNOWN_SECONDS + 1), steps) is not None  # type: ignore[arg-type]
+    watch = HangWatch()
+    assert watch.look(everyone(phase, UNKNOWN_SECONDS - 1), steps, everyone=True) is None  # type: ignore[arg-type]
+    assert watch.look(everyone(phase, UNKNOWN_SECONDS + 1), steps, everyone=True) is not None  # type: ignore[arg-type]
 
 
 def test_waiting_for_ranks_that_are_not_seen_takes_longer() -> None:
-    watch = HangWatch(everyone=False)
-    assert watch.look(everyone("backward", ELSEWHERE_SECONDS - 1), LATEST) is None
-    assert watch.look(everyone("backward", ELSEWHERE_SECONDS + 1), LATEST) is not None
-    assert HangWatch(everyone=False).look(everyone("data_wait", LEAST_SECONDS + 1), LATEST) is not None
+    watch = HangWatch()
+    assert watch.look(everyone("backward", ELSEWHERE_SECONDS - 1), LATEST, everyone=False) is None
+    assert watch.look(everyone("backward", ELSEWHERE_SECONDS + 1), LATEST, everyone=False) is not None
+    assert HangWatch().look(everyone("data_wait", LEAST_SECONDS + 1), LATEST, everyone=False) is not None
 
 
 def test_a_standstill_is_told_once_and_the_next_again() -> None:
-    watch = HangWatch(everyone=True)
-    assert watch.look(everyone("forward", 20.0), LATEST) is not None
-    assert watch.look(everyone("forward", 40.0), LATEST) is None
-    assert watch.look(everyone("forward", 0.1, step=140), LATEST) is None
-    assert watch.look(everyone("forward", 20.0, step=141), LATEST) is not None
-    assert watch.look({}, LATEST) is None
+    watch = HangWatch()
+    assert watch.look(everyone("forward", 20.0), LATEST, everyone=True) is not None
+    assert watch.look(everyone("forward", 40.0), LATEST, everyone=True) is None
+    assert watch.look(everyone("forward", 0.1, step=140), LATEST, everyone=True) is None
+    assert watch.look(everyone("forward", 20.0, step=141), LATEST, everyone=True) is not None
+    assert watch.look({}, LATEST, everyone=True) is None
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=2, max_size=300))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from ring_histories import Story, history
 
-from paceline_exporters.diagnosis.findings import Finding
+from paceline_exporters.diagnosis.hang import Progress
 from paceline_exporters.diagnosis.run import RunDiagnosis
 
 
@@ -60,11 +60,18 @@ def test_slow_communication_is_blamed_on_the_port_with_errors() -> None:
     assert "rank 3's node" in told.summary
 
 
-def test_a_hang_comes_before_everything() -> None:
-    hang = Finding("hang", "unknown", 300, 300, rank=0, phase="backward", numbers={"silent_seconds": 12.0})
-    told = diagnosed(Story(1, fault="forward")).verdict(hang)
+def test_a_standstill_comes_before_everything_and_ends() -> None:
+    diagnosis = diagnosed(Story(1, fault="forward", slow_rank=1))
+    stuck = {rank: Progress(300, "backward" if rank else "data_wait", 12.0) for rank in range(4)}
+    hang = diagnosis.stands(stuck, everyone=True)
+    assert hang is not None
+    assert (hang.rank, hang.node) == (0, "node-0")
+    assert diagnosis.stands(stuck, everyone=True) is None
+    told = diagnosis.verdict()
     assert told.kind == "hung"
-    assert "12 s" in told.summary
+    assert told.summary == "Rank 0 has made no progress for 12 s, in data_wait."
+    assert diagnosis.stands({0: Progress(301, "forward", 0.1)}, everyone=True) is None
+    assert diagnosis.verdict().kind == "straggler"
 
 
 def test_heat_on_every_gpu_is_throttling_and_no_straggler() -> None:
