@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ class World:
     """Directory for what must outlive the agent (see `kept`); None: nothing does."""
     compat: frozenset[str] = frozenset()
     """Exporters whose metric names are served as well: `node_exporter`."""
+    ethtool_include: re.Pattern[str] | None = None
+    """Ethtool statistics that Paceline has no name for, served as they are where it is found in their names."""
     board: Board = field(default_factory=Board)
     """What the sources of this world tell each other."""
 
