@@ -1,0 +1,78 @@
+"""What a device is: driver, PCI function, network devices, names that its firmware gives."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from .tree import Failed, names, text
+
+PCI_ADDRESS = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]\Z")
+# driver of the PCI function -> driver of the RDMA device, where they differ
+RDMA_DRIVERS = {
+    "mlx4_core": "mlx4",
+    "mlx5_core": "mlx5",
+    "bnxt_en": "bnxt_re",
+    "i40e": "irdma",
+    "ice": "irdma",
+    "idpf": "irdma",
+    "hns3": "hns",
+    "cxgb4": "iw_cxgb4",
+    "qede": "qedr",
+}
+SOFTWARE = ("rxe", "siw")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One device's; what is unknown is empty."""
+
+    driver: str
+    """`mlx5`, `bnxt_re`, `irdma`, `efa`, `hns`, `rxe`, ..."""
+    pci: str
+    netdevs: tuple[str, ...]
+    """Of the device's PCI function, sorted; of a software device, the one it stands on."""
+    removable: bool
+    """A virtual function, a subfunction or a software device: made and unmade by an administrator at will."""
+    firmware: str
+    board: str
+    hca_type: str
+    node_guid: str
+
+
+def identify(path: Path, failed: Failed) -> Identity:
+    """The device at /sys/class/infiniband/NAME."""
+    parent = text(path / "parent", failed)
+    software = bool(parent) or path.name.startswith(SOFTWARE)
+    function = None if software else _function(path)
+    if function is None:
+        driver, pci, netdevs = path.name.rstrip("0123456789").rstrip("_"), "", [parent] if parent else []
+    else:
+        bound = (function / "driver").resolve().name if (function / "driver").is_symlink() else ""
+        driver = RDMA_DRIVERS.get(bound, bound) or path.name.rpartition("_")[0]
+        pci = function.name
+        netdevs = names(path / "device/net", failed)
+    return Identity(
+        driver=driver.partition("_")[0] if software else driver,
+        pci=pci,
+        netdevs=tuple(netdevs),
+        removable=function is None or _is_part(path, function),
+        firmware=text(path / "fw_ver", failed),
+        board=text(path / "board_id", failed),
+        hca_type=text(path / "hca_type", failed),
+        node_guid=text(path / "node_guid", failed),
+    )
+
+
+def _function(path: Path) -> Path | None:
+    """The PCI function that the device belongs to, or (a subfunction) its parent's."""
+    device = path / "device"
+    if not device.is_symlink():
+        return None
+    resolved = device.resolve()
+    return next((level for level in (resolved, *resolved.parents) if PCI_ADDRESS.match(level.name)), None)
+
+
+def _is_part(path: Path, function: Path) -> bool:
+    return (function / "physfn").is_symlink() or (path / "device").resolve() != function
