@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench dashboards up clean
+.PHONY: demo test gpu check bench dashboards up clean
 
 demo: $(VENV)/.demo
 	$(BIN)/paceline demo --output build/demo
@@ -11,6 +11,9 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev
 	$(BIN)/python tests/prepare.py
 	$(BIN)/pytest $(PYTEST_FLAGS)
+
+gpu: $(VENV)/.dev
+	$(BIN)/pytest -v tests/gpu
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -21,6 +24,7 @@ check: $(VENV)/.dev
 bench: $(VENV)/.dev
 	mkdir -p build/bench
 	$(BIN)/python tests/benchmarks/steps.py --output build/bench/steps.json
+	$(BIN)/python tests/benchmarks/diagnosis.py --output build/bench/steps.json
 	$(BIN)/python tests/benchmarks/agent.py --output build/bench/agent.json
 	$(BIN)/python tests/benchmarks/tuner.py --output build/bench/tuner.json
 
