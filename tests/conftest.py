@@ -1,4 +1,4 @@
-"""What tests of several parts share: real rings, written by real processes."""
+"""What tests of several parts share: real rings, written by real processes, and a driver."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nvml_stub import Driver, NoCompiler, build
 
 TRAINER = """
 import json, math, sys
@@ -92,3 +93,20 @@ def trainer(rings: Path) -> Iterator[StartTrainer]:
     yield start
     for one in started:
         one.kill()
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory in which the stand-in for libnvidia-ml.so.1 is built."""
+    directory = tmp_path_factory.mktemp("nvml")
+    try:
+        build(directory)
+    except NoCompiler as error:
+        pytest.skip(str(error))
+    return directory
+
+
+@pytest.fixture
+def driver(tmp_path: Path, nvml_library: Path) -> Driver:
+    """An NVIDIA driver of the test's own with eight healthy GPUs."""
+    return Driver(tmp_path, builds=nvml_library)

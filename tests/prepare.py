@@ -9,6 +9,9 @@ import sys
 
 PROGRAMS = {
     "amtool": "prometheus-alertmanager",
+    "ethtool": "ethtool",
+    "ip": "iproute2",
+    "gcc": "gcc libc6-dev",
     "prometheus-node-exporter": "prometheus-node-exporter",
     "promtool": "prometheus",
     "strace": "strace",
@@ -17,7 +20,12 @@ PROGRAMS = {
 
 def main() -> None:
     """Install what is missing; never fails."""
-    missing = sorted(package for program, package in PROGRAMS.items() if shutil.which(program) is None)
+    missing = sorted(
+        package
+        for program, packages in PROGRAMS.items()
+        if shutil.which(program) is None
+        for package in packages.split()
+    )
     if not missing:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:

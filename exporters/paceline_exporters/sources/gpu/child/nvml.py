@@ -1,0 +1,160 @@
+"""NVML through nvidia-ml-py. The one file that imports it: calls are timed, and errors named by what to do."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+import types
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+_util = types.ModuleType("ctypes.util")
+_util.find_library = None  # type: ignore[attr-defined] # a module made here
+_is_light = sys.modules.setdefault("ctypes.util", _util) is _util
+# pynvml imports ctypes.util for a function that it never calls; with the modules behind it (subprocess, shutil,
+# and so on), it is 2 MiB of the child's 14.
+import pynvml  # noqa: E402 - see above
+
+if _is_light:
+    del sys.modules["ctypes.util"]  # whoever needs it gets the real one
+
+Handle = Any
+"""An nvmlDevice_t."""
+Scoped = tuple[int, int]
+"""A field id, and its scope: a link, or ALL_LINKS, or 0 where there is none."""
+
+ALL_LINKS = 0xFFFFFFFF
+NO_VALUE = 2**64 - 1
+"""NVML_VALUE_NOT_AVAILABLE of an unsigned 64-bit value."""
+XID_EVENT = pynvml.nvmlEventTypeXidCriticalError
+MIG_EVENT = pynvml.nvmlEventMigConfigChange
+
+
+class Failed(Exception):
+    """A call did not answer this time, for a reason that says nothing about the next time."""
+
+
+class Unsupported(Failed):
+    """This GPU, driver or user does not have it: do not ask again."""
+
+
+class Lost(Failed):
+    """This GPU does not answer any more: leave it alone, the others are well."""
+
+
+class DriverGone(Exception):
+    """Nothing can be had from this process any more: end it and start another."""
+
+
+_KINDS: dict[type[Exception], tuple[str, ...]] = {
+    Unsupported: (
+        "INVALID_ARGUMENT",
+        "NOT_SUPPORTED",
+        "NO_PERMISSION",
+        "NOT_FOUND",
+        "FUNCTION_NOT_FOUND",
+        "VGPU_ECC_NOT_SUPPORTED",
+        "ARGUMENT_VERSION_MISMATCH",
+        "DEPRECATED",
+    ),
+    Lost: ("GPU_IS_LOST", "RESET_REQUIRED", "GPU_NOT_FOUND", "INSUFFICIENT_POWER", "IRQ_ISSUE"),
+    DriverGone: ("UNINITIALIZED", "DRIVER_NOT_LOADED", "LIBRARY_NOT_FOUND", "LIB_RM_VERSION_MISMATCH"),
+}
+# Names, not values: one that this release of the bindings lacks is left out.
+_CLASS_OF: dict[int, type[Exception]] = {
+    getattr(pynvml, f"NVML_ERROR_{name}"): kind
+    for kind, names in _KINDS.items()
+    for name in names
+    if hasattr(pynvml, f"NVML_ERROR_{name}")
+}
+_NAME_OF: dict[int, str] = {
+    value: name.removeprefix("NVML_ERROR_").lower()
+    for name, value in vars(pynvml).items()
+    if name.startswith("NVML_ERROR_")
+}
+_MEMBER_OF = {0: "dVal", 1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5: "siVal", 6: "usVal"}
+"""nvmlValueType_t -> member of nvmlValue_t."""
+
+
+class Nvml:
+    """The library, loaded and initialised. Every method may raise Failed or DriverGone."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        """Wall time spent in calls, waits for events left out."""
+        self.call("nvmlInitWithFlags", 0)
+        self.driver_version: str = self.call("nvmlSystemGetDriverVersion")
+        major = self.driver_version.partition(".")[0]
+        self.driver_major = int(major) if major.isdecimal() else 0
+        self._metrics: Any = None
+
+    def call(self, function: str, *arguments: Any) -> Any:
+        """The result of a function of pynvml, by name: an older release of the bindings may lack it."""
+        known = getattr(pynvml, function, None)
+        if known is None:
+            raise Unsupported("bindings")
+        began = time.perf_counter()
+        try:
+            return known(*arguments)
+        except pynvml.NVMLError as error:
+            raise _named(error.value) from None
+        finally:
+            self.seconds += time.perf_counter() - began
+
+    def fields(self, handle: Handle, scoped: Sequence[Scoped]) -> list[float | Failed]:
+        """The values of fields, in one call; each that has none in the form of its error."""
+        return [_field_value(value) for value in self.call("nvmlDeviceGetFieldValues", handle, list(scoped))]
+
+    def memory(self, handle: Handle) -> Any:
+        """Bytes total, reserved, free, used. A driver that knows no `reserved` counts it as used."""
+        try:
+            return self.call("nvmlDeviceGetMemoryInfo", handle, pynvml.nvmlMemory_v2)
+        except Unsupported:
+            return self.call("nvmlDeviceGetMemoryInfo", handle)
+
+    def fabric(self, handle: Handle) -> Any:
+        """The GPU's registration with the NVLink fabric (nvmlGpuFabricInfo_v2_t)."""
+        info = pynvml.c_nvmlGpuFabricInfo_v2_t()
+        self.call("nvmlDeviceGetGpuFabricInfoV", handle, pynvml.byref(info))
+        return info
+
+    def gpm_metrics(self, ids: Iterable[int], earlier: Any, later: Any) -> dict[int, float]:
+        """GPM metrics between two samples, by id; those that have no value are left out."""
+        request = self._metrics = self._metrics or pynvml.c_nvmlGpmMetricsGet_t()
+        request.version = pynvml.NVML_GPM_METRICS_GET_VERSION
+        request.sample1, request.sample2 = earlier, later
+        request.numMetrics = 0
+        for place, metric in enumerate(ids):
+            request.metrics[place].metricId = metric
+            request.numMetrics = place + 1
+        self.call("nvmlGpmMetricsGet", request)
+        answered = (request.metrics[place] for place in range(request.numMetrics))
+        return {one.metricId: one.value for one in answered if one.nvmlReturn == 0 and math.isfinite(one.value)}
+
+    def wait(self, events: Any, seconds: float) -> Any:
+        """The next event (nvmlEventData_t), None when none came in time."""
+        try:
+            return pynvml.nvmlEventSetWait_v2(events, math.ceil(seconds * 1000))
+        except pynvml.NVMLError as error:
+            if error.value == pynvml.NVML_ERROR_TIMEOUT:
+                return None
+            raise _named(error.value) from None
+
+
+def same(one: Handle, other: Handle) -> bool:
+    """Whether two handles are of the same GPU."""
+    address = pynvml.c_void_p
+    return bool(pynvml.cast(one, address).value == pynvml.cast(other, address).value)
+
+
+def _named(code: int) -> Exception:
+    return _CLASS_OF.get(code, Failed)(_NAME_OF.get(code, f"error_{code}"))
+
+
+def _field_value(value: Any) -> float | Failed:
+    if value.nvmlReturn != 0:
+        error = _named(value.nvmlReturn)
+        return error if isinstance(error, Failed) else Failed(str(error))
+    number: float = getattr(value.value, _MEMBER_OF.get(value.valueType, "ullVal"))
+    return Failed("not_available") if number == NO_VALUE else number

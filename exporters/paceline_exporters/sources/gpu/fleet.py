@@ -1,0 +1,93 @@
+"""The latest that the child said of each GPU and MIG instance."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..board import Gpu, GpuProcess
+from .child.groups import PERIODS
+from .messages import Message
+
+Readings = dict[str, Any]
+
+STALE_SECONDS = {group: 2 * period + 4.0 for group, period in PERIODS.items()}
+"""By group: readings older than this are dropped. A child that hung on one GPU is killed and followed by the next
+within it, so that the other GPUs' series stay."""
+
+
+class Fleet:
+    """GPUs as the driver lists them, and their readings."""
+
+    def __init__(self) -> None:
+        self.versions: Mapping[str, str] = {}
+        self.listed: dict[str, dict[str, Any]] = {}
+        """Whole GPUs of the latest topology, by UUID."""
+        self.lost: set[str] = set()
+        """UUIDs that NVML called lost and has not listed since."""
+        self.is_gone = False
+        """The driver as a whole does not answer."""
+        self._readings: dict[str, dict[str, tuple[float, Readings]]] = {}
+
+    def apply(self, message: Message) -> None:
+        """Take what a message says."""
+        match message:
+            case ["data", group, uuid, at, values] if group in PERIODS:
+                self._readings.setdefault(uuid, {})[group] = (at, values)
+            case ["topology", versions, gpus, _]:
+                self._list(versions, gpus)
+            case ["lost", uuid, _]:
+                self.lost.add(uuid)
+                self._forget(uuid)
+            case ["gone", _]:
+                self.is_gone = True
+                self._readings.clear()
+
+    def is_fresh(self, uuid: str) -> bool:
+        """Whether the GPU has answered lately."""
+        at, _ = self._readings.get(uuid, {}).get("fast", (-math.inf, {}))
+        return time.monotonic() - at <= STALE_SECONDS["fast"]
+
+    def readings(self, uuid: str) -> Iterator[tuple[str, Any]]:
+        """Name and value of all that is fresh; a value is a number, or numbers by label."""
+        now = time.monotonic()
+        for group, (at, values) in self._readings.get(uuid, {}).items():
+            if now - at <= STALE_SECONDS[group]:
+                yield from values.items()
+
+    def processes(self, uuid: str) -> list[GpuProcess] | None:
+        """Of a GPU or an instance; None where they are not known."""
+        found = dict(self.readings(uuid)).get("processes")
+        if not isinstance(found, dict):
+            return None
+        return [
+            GpuProcess(uuid, int(pid), memory if memory >= 0 else None)
+            for pid, memory in found.items()
+            if pid.isdecimal()
+        ]
+
+    def instances(self, uuid: str) -> list[dict[str, str]]:
+        """MIG instances of a GPU, as the topology describes them."""
+        return list(self.listed.get(uuid, {}).get("mig", ()))
+
+    def board(self) -> Iterator[Gpu]:
+        """Every GPU and instance listed."""
+        for uuid, gpu in self.listed.items():
+            place = (int(gpu["index"]), str(gpu["pci"]))
+            yield Gpu(uuid, *place)
+            yield from (Gpu(instance["uuid"], *place, parent=uuid) for instance in self.instances(uuid))
+
+    def _list(self, versions: Mapping[str, str], gpus: list[dict[str, Any]]) -> None:
+        self.is_gone = False
+        self.versions = versions
+        self.listed = {str(gpu["uuid"]): gpu for gpu in gpus}
+        self.lost -= self.listed.keys()
+        alive = {gpu.uuid for gpu in self.board()}
+        for uuid in self._readings.keys() - alive:
+            del self._readings[uuid]
+
+    def _forget(self, uuid: str) -> None:
+        for each in (uuid, *(instance["uuid"] for instance in self.instances(uuid))):
+            self._readings.pop(each, None)

@@ -1,0 +1,106 @@
+"""Which GPUs this node should have. A GPU once seen is expected until the node boots again, also by an agent that
+was restarted after the loss; a machine that was changed is accepted at its boot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...kept import Kept
+from ..contract import World
+
+LABELS = ("index", "pci", "name", "serial", "vbios", "minor", "numa")
+"""Of a GPU, besides its UUID."""
+_NVIDIA = "0x10de"
+_GPU_CLASSES = ("0x0300", "0x0302")
+"""PCI class and subclass: VGA controller, 3D controller."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """A GPU that was seen since boot."""
+
+    uuid: str
+    labels: Mapping[str, str]
+    """By the names in LABELS; empty where unknown."""
+
+
+class Inventory:
+    """GPUs by UUID, kept across restarts of the agent."""
+
+    def __init__(self, world: World) -> None:
+        self._devices = world.sysfs / "bus/pci/devices"
+        self._visible = world.procfs / "driver/nvidia/gpus"
+        self._boot = _boot_id(world)
+        self._kept = Kept(world.state, "gpu")
+        self.known = self._load()
+
+    def meet(self, gpus: Iterable[Mapping[str, Any]]) -> None:
+        """These are there now."""
+        before = dict(self.known)
+        for gpu in gpus:
+            labels = {label: str(gpu.get(label, "")) for label in LABELS}
+            labels["numa"] = self._numa(labels["pci"])
+            self.known[str(gpu["uuid"])] = Known(str(gpu["uuid"]), labels)
+        if self.known != before:
+            self.save()
+
+    def save(self) -> None:
+        """Keep what is known."""
+        gpus = {uuid: dict(known.labels) for uuid, known in self.known.items()}
+        self._kept.save({"boot": self._boot, "gpus": gpus})
+
+    def functions(self) -> set[str]:
+        """PCI addresses of the GPUs that NVIDIA's driver has and this process may see.
+
+        A container's sysfs shows the whole node; the driver's procfs, which container runtimes mask, does not.
+        """
+        try:
+            found = {device.name for device in self._devices.iterdir() if _is_ours(device)}
+        except OSError:
+            return set()
+        if self._visible.is_dir():
+            found &= {entry.name.lower() for entry in self._visible.iterdir()}
+        return found
+
+    def expected(self, functions: set[str]) -> int:
+        """How many GPUs there should be: those known, and those on the bus that never gave their UUID."""
+        return len(self.known) + len(functions - {known.labels["pci"] for known in self.known.values()})
+
+    def _numa(self, pci: str) -> str:
+        try:
+            node = (self._devices / pci / "numa_node").read_text().strip()
+        except OSError:
+            return ""
+        return "" if node == "-1" else node
+
+    def _load(self) -> dict[str, Known]:
+        document = self._kept.load()
+        gpus = document.get("gpus")
+        if not self._boot or document.get("boot") != self._boot or not isinstance(gpus, dict):
+            return {}
+        return {
+            uuid: Known(uuid, {label: str(labels.get(label, "")) for label in LABELS})
+            for uuid, labels in gpus.items()
+            if isinstance(labels, dict)
+        }
+
+
+def _is_ours(device: Path) -> bool:
+    try:
+        return (
+            (device / "vendor").read_text().strip() == _NVIDIA
+            and (device / "class").read_text().startswith(_GPU_CLASSES)
+            and (device / "driver").resolve().name == "nvidia"
+        )
+    except OSError:
+        return False  # it goes at this moment
+
+
+def _boot_id(world: World) -> str:
+    try:
+        return (world.procfs / "sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
