@@ -13,6 +13,9 @@ GROUP = "paceline.commands"
 SUMMARIES = {
     "run": "watch a training command, and apply a proposal to it",
     "agent": "serve this node's metrics and report runs to the tuner",
+    "top": "watch runs, ranks, GPUs and NICs of one or many nodes in a terminal",
+    "explain": "say why a run's steps take as long as they do, and what to do about it",
+    "doctor": "say what the agent cannot see on this machine, why, and what would fix it",
     "serve": "run the tuner service",
     "tune": "tune a job as a study file says",
     "submit": "launch one normal run with the best known configuration",

@@ -9,12 +9,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
@@ -23,6 +20,7 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_server import PROGRAM, prometheus
 
 from paceline_dashboards.picture import BROWSERS, CAPTION, Shot, main, page
 from paceline_dashboards.prometheus import Prometheus
@@ -33,7 +31,6 @@ from paceline_tuner.demo.study import TRAIN
 pytest.importorskip("torch", reason="the job trains: pip install 'paceline[demo]'")
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 30.0
 NOTHING_TO_SEE = {
     ("job", "GPU memory peak"): "there is no GPU",
     ("tuner", "Proved gain and its 95 % interval"): "the study runs no pairs",
@@ -69,8 +66,7 @@ class Scene:
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """A study, run from its first trial to its last under the eyes of Prometheus."""
-    program = shutil.which("prometheus")
-    if program is None:
+    if PROGRAM is None:
         pytest.skip("prometheus is not here: Debian's package prometheus brings it")
     root = tmp_path_factory.mktemp("watched")
     with pytest.MonkeyPatch.context() as patch:
@@ -79,26 +75,16 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         with ServiceChild(serve, root / "tuner.log") as tuner:
             agent = ["agent", "--web.listen-address", "127.0.0.1:0", "--tuner.url", tuner.url]
             with ServiceChild([*agent, "--spool.directory", str(root / "spool")], root / "agent.log") as node:
-                yield from watched(program, root, tuner.url, node.url)
+                yield from watched(root, tuner.url, node.url)
 
 
-def watched(program: str, root: Path, tuner: str, agent: str) -> Iterator[Scene]:
+def watched(root: Path, tuner: str, agent: str) -> Iterator[Scene]:
     """Start Prometheus, run the study, and let a last scrape pass."""
-    port = free_port()
-    (root / "prometheus.yml").write_text(configuration(tuner, agent))
-    command = [program, f"--config.file={root}/prometheus.yml", f"--storage.tsdb.path={root}/tsdb"]
-    with (root / "prometheus.log").open("wb") as log:
-        process = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        wait_until_ready(url, process, root / "prometheus.log")
+    with prometheus(root, configuration(tuner, agent)) as url:
         began = time.time()
         tune(root, tuner, agent)
         time.sleep(3)  # three scrapes and three evaluations
         yield Scene(Prometheus(url), began, time.time())
-    finally:
-        process.terminate()
-        process.wait(PATIENCE_SECONDS)
 
 
 def configuration(tuner: str, agent: str) -> str:
@@ -111,24 +97,6 @@ def configuration(tuner: str, agent: str) -> str:
     ]
     times = {"scrape_interval": "1s", "evaluation_interval": "1s", "scrape_timeout": "1s"}
     return yaml.safe_dump({"global": times, "rule_files": rules, "scrape_configs": jobs})
-
-
-def free_port() -> int:
-    """A port that nobody has now; Prometheus cannot take one by itself and say which."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{url}/-/ready", timeout=5):
-                return
-        except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.2)
-    raise AssertionError(log.read_text())
 
 
 def tune(root: Path, tuner: str, agent: str) -> None:

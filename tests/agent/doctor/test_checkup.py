@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from paceline_agent.doctor.checkup import check_all
+from paceline_agent.doctor.finding import Finding
+from paceline_agent.doctor.visit import Visit
+
+
+def fine(visit: Visit) -> Iterator[Finding]:
+    yield Finding("fine", "ok", visit.world.node)
+
+
+def wrong(_visit: Visit) -> Iterator[Finding]:
+    yield Finding("wrong", "ok", "so far")
+    raise RuntimeError("no such thing")
+
+
+def test_a_check_that_hangs_or_fails_costs_itself_only(visit: Callable[..., Visit]) -> None:
+    release = threading.Event()
+
+    def wedged(_visit: Visit) -> Iterator[Finding]:
+        release.wait()
+        yield Finding("wedged", "ok", "too late")
+
+    checks: dict[str, Any] = {"wedged": wedged, "wrong": wrong, "fine": fine}
+    found = check_all(visit(), checks, seconds=0.5)
+    release.set()
+    assert [(finding.subject, finding.status) for finding in found] == [
+        ("wedged", "broken"),
+        ("wrong", "broken"),
+        ("fine", "ok"),
+    ]
+    assert found[1].why == "RuntimeError: no such thing"
+    assert found[2].seen == "node-a"
