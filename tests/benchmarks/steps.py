@@ -3,10 +3,12 @@
     python tests/benchmarks/steps.py --output build/bench/steps.json
 
 Keys, each with its number of samples:
-hook_p50_us, hook_p99_us: our own code per step of that job, measured around each wrapper with the wrapped call
-    taken out; the model's arithmetic runs on the same core and leaves no cache warm;
-hook_warm_p50_us, hook_warm_p99_us: the same code step after step with nothing in between, as on a host whose
-    arithmetic is on a GPU;
+hook_p50_us, hook_p99_us: our own code per step of that job: steps with and without our wrappers in turn, each
+    wrapper and what it wraps under a stopwatch, less what the stopwatches cost in the steps without; the model's
+    arithmetic runs on the same core and leaves no cache warm;
+hook_gross_p50_us: the same before the stopwatches' own cost is taken off, hook_watch_p50_us;
+hook_warm_p50_us, hook_warm_p99_us: the hooks of a plain loop step after step with nothing in between, as on a
+    host whose arithmetic is on a GPU;
 hook_share: hook_p50_us over the median step;
 onoff_cost, onoff_cost_ci95: relative difference of step time between alternating blocks of steps with the hooks
     on and off, in one process;
@@ -16,7 +18,7 @@ attach_ms: start-up of an interpreter with and without us, alternating.
 from __future__ import annotations
 
 import argparse
-import itertools
+import contextlib
 import json
 import os
 import statistics
@@ -26,7 +28,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,7 @@ def job(steps: int) -> dict[str, Any]:
         os.environ["PACELINE_RING_DIR"] = str(Path(directory) / "rings")
         timed = _Timed()
         _train(directory, steps // 2, timed)
+        timed.stopwatch.on = True
         switched = _Switched()
         _train(directory, steps, switched)
         warm = _warm()
@@ -86,59 +88,48 @@ def _warm(steps: int = 20_000) -> dict[str, Any]:
     """The hooks around calls that do nothing, against the same calls without them; microseconds per step."""
     import torch
 
-    from paceline_exporters.attach.recorder import Recorder
-    from paceline_exporters.attach.steps import StepClock
+    from paceline_exporters.attach import batches, loop
+    from paceline_exporters.attach.clock import clock
 
     def nothing(*_: Any, **__: Any) -> Any:
-        return loss
+        return batch
 
-    loss = torch.tensor(1.0)
-    inputs = {"input_ids": torch.zeros(4, 128, dtype=torch.long)}
-    trainer: Any = SimpleNamespace(
-        args=SimpleNamespace(device=torch.device("cpu")),
-        state=SimpleNamespace(global_step=0),
-        accelerator=SimpleNamespace(backward=nothing),
-        model_wrapped=None,
-        get_batch_samples=lambda iterator, *_: next(iterator),
-        training_step=lambda *_: trainer.accelerator.backward(loss),
-        _maybe_log_save_evaluate=nothing,
-    )
-    recorder = Recorder(os.environ["PACELINE_RING_DIR"], {})
-    clock = StepClock(trainer, recorder, before_first_step=lambda _: None)
-    batches = itertools.repeat(inputs)
+    loss, batch = torch.tensor(1.0), {"input_ids": torch.zeros(4, 128, dtype=torch.long)}
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    fetch, backward = batches.watched_next(nothing), loop.watched_backward(nothing, torch.Tensor)
+    clip = loop.watched_clipping(lambda _: loss)
 
-    def one(begins: Callable[..., Any], ended: Callable[..., Any]) -> float:
+    def one(fetch: Any, backward: Any, clip: Any, begins: Any, ended: Any) -> float:
         began = time.perf_counter()
-        trainer.training_step(None, trainer.get_batch_samples(batches, 1, None))
-        begins()
-        ended()
-        trainer.state.global_step += 1
-        trainer._maybe_log_save_evaluate(loss, loss, learning_rate=1e-4)
+        fetch(None)
+        backward(loss)
+        clip(None)
+        begins(optimizer, (), {})
+        ended(optimizer, (), {})
         return (time.perf_counter() - began) * 1e6
 
-    bare = statistics.median(one(nothing, nothing) for _ in range(steps))
-    clock.install()
-    hooked = [one(clock._optimizer_begins, clock._optimizer_ended) - bare for _ in range(steps)]
-    clock.remove()
+    bare = statistics.median(one(*[nothing] * 5) for _ in range(steps))
+    clock.off = False
+    hooked = [
+        one(fetch, backward, clip, loop.optimizer_begins, loop.optimizer_ended) - bare for _ in range(steps)
+    ][100:]
+    assert clock.count >= steps - 1, f"the loop was not watched: {clock.count} of {steps}"
     return {
         "hook_warm_p50_us": round(statistics.median(hooked), 2),
         "hook_warm_p99_us": round(float(np.percentile(hooked, 99)), 2),
-        "hook_warm_steps": steps,
+        "hook_warm_steps": len(hooked),
     }
 
 
 def _train(directory: str, steps: int, bench: Any) -> None:
     from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 
-    from paceline_exporters.attach import session
     from paceline_exporters.attach.steps import StepClock
     from paceline_tuner.demo.train import Bytes, text
 
     class Begin(TrainerCallback):  # type: ignore[misc]
         def on_train_begin(self, *_: Any, **__: Any) -> None:
-            recorder = session.recorder()
-            assert recorder is not None
-            bench.begin(trainer, StepClock(trainer, recorder, before_first_step=lambda _: None))
+            bench.begin(trainer, StepClock(trainer, before_first_step=lambda _: None))
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
             bench.step()
@@ -161,89 +152,119 @@ def _train(directory: str, steps: int, bench: Any) -> None:
     bench.clock.remove()
 
 
-class _Timed:
-    """Puts a stopwatch inside and outside of each of our wrappers: the difference is ours."""
+class _Stopwatch:
+    """Sums of the time in our wrappers (outer) and in what they wrap (inner), the wrappers being in or out."""
 
-    def begin(self, trainer: Any, clock: Any) -> None:
-        self.clock, self.trainer = clock, trainer
-        self.hook: list[float] = []
-        self.durations: list[float] = []
-        self._inner = self._outer = 0.0
-        self._ended: float | None = None
-        self.names = (
-            (trainer, "get_batch_samples"),
-            (trainer, "training_step"),
-            (trainer.accelerator, "backward"),
-            (trainer, "_maybe_log_save_evaluate"),
-        )
-        for owner, name in self.names:
-            owner.__dict__[name] = self._watch(getattr(owner, name), "_inner")
-        for name in ("_optimizer_begins", "_optimizer_ended"):
-            setattr(clock, name, self._watch(getattr(clock, name), "_outer"))
-        clock.install()
-        for owner, name in self.names:
-            owner.__dict__[name] = self._watch(getattr(owner, name), "_outer")
-        self.watch_us = self._cost_of_watching()
+    def __init__(self) -> None:
+        self.on = True
+        self.outer = self.inner = 0.0
 
-    def _watch(self, call: Callable[..., Any], account: str) -> Callable[..., Any]:
+    def inside(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def watched(*args: Any, **keywords: Any) -> Any:
             began = time.perf_counter()
             try:
                 return call(*args, **keywords)
             finally:
-                setattr(self, account, getattr(self, account) + time.perf_counter() - began)
+                self.inner += time.perf_counter() - began
 
         return watched
 
-    def _cost_of_watching(self) -> float:
-        """What one stopwatch adds to the one around it, microseconds."""
-        self._outer = 0.0
-        nothing = self._watch(self._watch(lambda: None, "_inner"), "_outer")
-        for _ in range(10_000):
-            nothing()
-        cost = (self._outer - self._inner) / 10_000 * 1e6
-        self._inner = self._outer = 0.0
-        return cost
+    def outside(self, hooked: Callable[..., Any], bare: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*args: Any, **keywords: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return (hooked if self.on else bare)(*args, **keywords)
+            finally:
+                self.outer += time.perf_counter() - began
+
+        return watched
+
+    @contextlib.contextmanager
+    def around(self, *places: tuple[Any, str]) -> Iterator[None]:
+        """What is patched inside the block lies between two stopwatches."""
+        bare = [self.inside(getattr(owner, name)) for owner, name in places]
+        for (owner, name), call in zip(places, bare, strict=True):
+            setattr(owner, name, call)
+        yield
+        for (owner, name), call in zip(places, bare, strict=True):
+            setattr(owner, name, self.outside(getattr(owner, name), call))
+
+
+class _Watched:
+    """An iterator under the inner stopwatch."""
+
+    def __init__(self, iterator: Iterator[Any], stopwatch: _Stopwatch) -> None:
+        self._next = stopwatch.inside(iterator.__next__)
+
+    def __iter__(self) -> _Watched:
+        return self
+
+    def __next__(self) -> Any:
+        return self._next()
+
+
+def _patch(stopwatch: _Stopwatch) -> None:
+    """All our hooks on torch and accelerate, each between two stopwatches."""
+    import accelerate.data_loader
+    import torch
+    import torch.utils.data.dataloader
+    from torch.optim import optimizer
+
+    from paceline_exporters.attach import batches, loop
+
+    loader, shard = torch.utils.data.dataloader._BaseDataLoaderIter, accelerate.data_loader.DataLoaderShard
+    read = shard.__iter__
+    shard.__iter__ = lambda self: _Watched(read(self), stopwatch)
+    with stopwatch.around(
+        (torch.autograd, "backward"), (torch.nn.utils, "clip_grad_norm_"), (loader, "__next__")
+    ):
+        loop.patch(torch)
+        batches.patch(torch.utils.data.dataloader)
+        batches.patch_accelerate(accelerate.data_loader)
+    timed: Any = batches.Timed
+    timed.__next__ = stopwatch.outside(timed.__next__, timed.__next__)
+    for hooks in (optimizer._global_optimizer_pre_hooks, optimizer._global_optimizer_post_hooks):
+        ((key, hook),) = hooks.items()
+        hooks[key] = stopwatch.outside(hook, lambda *_: None)
+
+
+class _Timed:
+    """Every other step runs without our wrappers, but under the same stopwatches."""
+
+    def begin(self, trainer: Any, clock: Any) -> None:
+        self.clock = clock
+        self.stopwatch = _Stopwatch()
+        _patch(self.stopwatch)
+        self.durations: list[float] = []
+        self.costs: dict[bool, list[float]] = {True: [], False: []}
+        self._ended: float | None = None
+        names = ("get_batch_samples", "training_step", "_maybe_log_save_evaluate")
+        with self.stopwatch.around(*((trainer, name) for name in names)):
+            clock.install()
 
     def step(self) -> None:
-        now = time.perf_counter()
+        watch, now = self.stopwatch, time.perf_counter()
         if self._ended is not None:
             self.durations.append(now - self._ended)
-            self.hook.append((self._outer - self._inner) * 1e6 - len(self.names) * self.watch_us)
-        self._inner = self._outer = 0.0
+            self.costs[watch.on].append((watch.outer - watch.inner) * 1e6)
+        watch.on = not watch.on
+        watch.outer = watch.inner = 0.0
         self._ended = now
 
     def figures(self) -> dict[str, Any]:
-        hook, median = self.hook[5:], statistics.median(self.durations[5:])
-        p50 = statistics.median(hook) + _iterator_us()
+        gross, watch = (self.costs[on][10:] for on in (True, False))
+        control, median = statistics.median(watch), statistics.median(self.durations[10:])
+        p50 = statistics.median(gross) - control
         return {
             "hook_p50_us": round(p50, 2),
-            "hook_p99_us": round(float(np.percentile(hook, 99)) + _iterator_us(), 2),
-            "hook_steps": len(hook),
+            "hook_p99_us": round(float(np.percentile(gross, 99)) - control, 2),
+            "hook_gross_p50_us": round(statistics.median(gross), 2),
+            "hook_watch_p50_us": round(control, 2),
+            "hook_watch_p99_us": round(float(np.percentile(watch, 99)), 2),
+            "hook_steps": len(gross),
             "step_median_ms": round(median * 1e3, 2),
             "hook_share": round(p50 / 1e6 / median, 6),
         }
-
-
-def _iterator_us() -> float:
-    """The timed iterator runs inside the wrapped call, so it is measured by itself; microseconds per next()."""
-    from paceline_exporters.attach.steps import _TimedIterator
-
-    class Clock:
-        _data = 0.0
-
-    def endless() -> Iterator[int]:
-        while True:
-            yield 0
-
-    def cost(iterator: Iterator[int]) -> float:
-        began = time.perf_counter()
-        for _ in range(20_000):
-            next(iterator)
-        return (time.perf_counter() - began) / 20_000 * 1e6
-
-    clock: Any = Clock()
-    return max(0.0, cost(_TimedIterator(endless(), clock)) - cost(endless()))
 
 
 class _Switched:
@@ -252,10 +273,13 @@ class _Switched:
     def begin(self, trainer: Any, clock: Any) -> None:
         self.clock = clock
         self.blocks: list[tuple[bool, float]] = []
-        self._on, self._count, self._durations = False, 0, []
+        self._on, self._count = False, 0
+        self._durations: list[float] = []
         self._ended: float | None = None
 
     def step(self) -> None:
+        from paceline_exporters.attach.clock import clock
+
         now = time.perf_counter()
         if self._ended is not None:
             self._durations.append(now - self._ended)
@@ -264,7 +288,9 @@ class _Switched:
         if self._count % BLOCK == 0:
             self.blocks.append((self._on, statistics.median(self._durations[-BLOCK + 1 :])))
             self._on = not self._on
-            (self.clock.install if self._on else self.clock.remove)()
+            self.clock.remove()
+            clock.off = not self._on
+            self.clock.install()
 
     def figures(self) -> dict[str, Any]:
         kept = self.blocks[2:]

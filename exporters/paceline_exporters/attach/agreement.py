@@ -17,10 +17,17 @@ TIMEOUT = timedelta(seconds=600)
 """How long a rank waits for another's word; ranks may come late from preparing data."""
 
 
-def default_store() -> Any:
-    """torch.distributed's default store; None while there is no process group (or torch)."""
+def initialized() -> Any:
+    """torch.distributed; None while there is no process group (or torch)."""
     distributed = sys.modules.get("torch.distributed")
     if distributed is None or not distributed.is_available() or not distributed.is_initialized():
+        return None
+    return distributed
+
+
+def default_store() -> Any:
+    """The process group's default store; None without one."""
+    if initialized() is None:
         return None
     return sys.modules["torch.distributed.distributed_c10d"]._get_default_store()
 

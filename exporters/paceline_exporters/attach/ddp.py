@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
+import weakref
 from typing import Any
 
 from . import proposal, session
 from .agreement import agree
-from .notice import failed
+from .notice import failed, say
 from .stop import Rejected
 
 constructed: list[dict[str, Any]] = []
 """Keywords of each DistributedDataParallel made in this process, as constructed."""
+
+SAMPLE_VARIABLE = "PACELINE_DDP_SAMPLE_EVERY"
+"""Environment variable: torch takes DDP's times in 1 of so many passes instead of 1 of 100. On CUDA each of them
+costs a wait at the next forward pass."""
+
+_models: list[Any] = []
 
 _READ_BACK = (
     "bucket_cap_mb",
@@ -37,6 +45,7 @@ def patch(module: Any) -> None:
         except Rejected as rejected:
             raise session.reject(rejected) from None
         original(*bound.args, **bound.kwargs)
+        session.recorder()  # whoever wraps a model so is going to train
         try:
             _read_back(self, bound)
         except Rejected as rejected:
@@ -60,6 +69,10 @@ def _bound(signature: inspect.Signature, model: Any, args: Any, keywords: Any) -
 
 
 def _read_back(model: Any, bound: inspect.BoundArguments) -> None:
+    _models[:] = [weakref.ref(model)]
+    every = sample_every()
+    if every:
+        model._set_ddp_runtime_logging_sample_rate(every)
     bound.apply_defaults()
     keywords = {name: bound.arguments[name] for name in _READ_BACK if name in bound.arguments}
     constructed.append(keywords)
@@ -76,6 +89,21 @@ def _read_back(model: Any, bound: inspect.BoundArguments) -> None:
         session.world_size(),
         binding=proposal.given(),
     )
+
+
+def latest() -> Any:
+    """The model that DistributedDataParallel wrapped last; None without one."""
+    return _models[0]() if _models else None
+
+
+@functools.lru_cache(maxsize=1)
+def sample_every() -> int:
+    """Passes between two of which torch takes the times, 0 for its own choice."""
+    text = os.environ.get(SAMPLE_VARIABLE, "")
+    if text and not (text.isdigit() and int(text) > 0):
+        say(f"{SAMPLE_VARIABLE}={text!r} is not a number of passes; torch's own rate stays")
+        return 0
+    return int(text or 0)
 
 
 def buckets(model: Any) -> dict[str, Any]:

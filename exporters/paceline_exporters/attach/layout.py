@@ -52,19 +52,19 @@ cache, and fetching them again costs 9 us."""
 BODY_OFFSET = LOCK.size
 
 STEP_FIELDS = (
-    "step",  # optimizer step number of the job (TrainerState.global_step), from 1
+    "step",  # optimizer step of the job: TrainerState.global_step, else counted from 1 in this process
     "monotonic",  # CLOCK_MONOTONIC at the step's end, seconds
     "wall",  # Unix time at the step's end, seconds
     "samples",  # sequences or images of this rank in this step
     "tokens",  # input tokens of this rank in this step, padding included
     "micro_steps",  # forward/backward passes accumulated into this step
-    "loss",  # sum of what training_step returned: the step's mean loss on this rank
-    "grad_norm",  # before clipping
+    "loss",  # sum of what training_step returned, else of what backward() was called on, before a GradScaler
+    "grad_norm",  # before clipping; where the job clips nothing, taken in sampled steps
     "learning_rate",  # as used by this step
     "step_seconds",  # from the previous step's end to this one's, without pause_seconds
     "data_wait_seconds",  # next() of the data loader only
     "sync_wait_seconds",  # what else happens before the step: the token-count gather absorbs other ranks' skew
-    "forward_seconds",
+    "forward_seconds",  # from the batch, or whatever came last before it, to backward()
     "backward_seconds",  # with DDP this contains the gradient all-reduce
     "optimizer_seconds",  # optimizer.step()
     "other_seconds",  # the rest of step_seconds: clipping, bookkeeping, callbacks
@@ -73,6 +73,20 @@ STEP_FIELDS = (
     "ddp_comm_seconds",  # DDP logger, where sampled: gradient communication
     "ddp_exposed_seconds",  # DDP logger, where sampled: communication not hidden behind compute
     "gpu_memory_peak_bytes",  # torch.cuda.max_memory_allocated, where sampled
+    "real_tokens",  # tokens without padding (attention_mask), where sampled and the batch came on the host
+    "clip_seconds",  # gradient clipping; part of other_seconds
+    "compile_seconds",  # torch.compile at work: the step is not slow; part of forward, backward, other
+    "evaluation_seconds",  # part of pause_seconds
+    "checkpoint_seconds",  # part of pause_seconds
+    "gpu_memory_allocated_bytes",  # torch's caching allocator, where sampled
+    "gpu_memory_reserved_bytes",  # torch's caching allocator, where sampled
+    "allocator_retries",  # cudaMalloc calls since the start that needed the cache flushed first, where sampled
+    "grad_norm_first_micro",  # this rank's gradients after the first of several micro-steps, where sampled
+    "gpu_forward_seconds",  # between CUDA events on the training stream
+    "gpu_backward_seconds",
+    "gpu_optimizer_seconds",
+    "gpu_step_seconds",  # from the first forward to the optimizer's end; data wait in between included
+    "optimizer_skipped",  # 1 where a GradScaler left the optimizer's step out, else unknown
 )
 """One float64 each, in this order. Unknown is NaN, never 0. New fields are appended; a reader takes as many
 fields as the file declares and it knows."""

@@ -10,6 +10,7 @@ import uuid
 from typing import Any
 
 from . import proposal
+from .agreement import default_store, initialized
 from .notice import failed, say
 from .recorder import DEFAULT_DIRECTORY, Recorder, RecorderError
 from .stop import Rejected
@@ -19,13 +20,22 @@ _recorder: Any = _NOT_MADE
 
 
 def rank() -> int:
-    """RANK, 0 without a launcher."""
-    return _integer("RANK", 0)
+    """As the process group says, else RANK, else 0. Ranks that were spawned, not launched, have no RANK."""
+    distributed = initialized()
+    return _integer("RANK", 0) if distributed is None else int(distributed.get_rank())
 
 
 def world_size() -> int:
-    """WORLD_SIZE, 1 without a launcher."""
-    return _integer("WORLD_SIZE", 1)
+    """As the process group says, else WORLD_SIZE, else 1."""
+    distributed = initialized()
+    return _integer("WORLD_SIZE", 1) if distributed is None else int(distributed.get_world_size())
+
+
+def local_rank() -> int:
+    """LOCAL_RANK, else the CUDA device in use, else the rank: who spawns ranks does so on one node."""
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    device = cuda.current_device() if cuda is not None and cuda.is_initialized() else rank()
+    return _integer("LOCAL_RANK", device)
 
 
 def attempt() -> int:
@@ -89,7 +99,7 @@ def _identity() -> dict[str, Any]:
         "trial": data.get("trial"),
         "kind": data.get("kind", "normal"),
         "rank": rank(),
-        "local_rank": _integer("LOCAL_RANK", 0),
+        "local_rank": local_rank(),
         "world_size": world_size(),
         "attempt": attempt(),
         "node": os.environ.get("PACELINE_NODE") or os.uname().nodename,  # in a pod the latter is the pod's name
@@ -124,8 +134,6 @@ def run_id() -> str:
 
 
 def _shared_id() -> str:
-    from .agreement import default_store
-
     # The supervisor's token outlives restarts, so that they stay attempts of one run.
     own = f"run-{(os.environ.get('PACELINE_SUPERVISOR') or uuid.uuid4().hex)[:12]}"
     store = default_store()

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import functools
-import sys
+import time
 from typing import Any
 
-from . import arguments, ddp, harness, proposal, session
+from . import arguments, checkpoints, crash, ddp, describe, harness, proposal, session
 from .agreement import agree
 from .notice import failed
-from .steps import StepClock
+from .steps import StepClock, evaluated
 from .stop import Rejected
 
 
 def patch(module: Any) -> None:
-    """Wrap Trainer.train and Trainer.evaluate of transformers.trainer."""
+    """Wrap train, evaluate and saving of transformers.trainer's Trainer."""
     cls = module.Trainer
     train, evaluate = _wrapped_train(cls.train), _wrapped_evaluate(cls.evaluate)  # both, or neither
     cls.train, cls.evaluate = train, evaluate
+    cls._save_checkpoint = checkpoints.watched(cls._save_checkpoint)
 
 
 def _wrapped_train(original: Any) -> Any:
@@ -46,11 +47,10 @@ def _wrapped_train(original: Any) -> Any:
 
 def _begin(trainer: Any) -> StepClock | None:
     harness.prepare(trainer)
-    ring = session.recorder()
     clock = None
     try:
-        if ring is not None:
-            clock = StepClock(trainer, ring, before_first_step=verify)
+        if session.recorder() is not None:
+            clock = StepClock(trainer, before_first_step=verify)
             clock.install()
             return clock
     except Exception as error:  # a Trainer we do not know must still train
@@ -88,7 +88,7 @@ def _verify(trainer: Any, built: bool) -> None:
     session.describe(
         effective={"arguments": actual, "ddp": ddp.constructed[-1] if ddp.constructed else {}},
         device=str(trainer.args.device),
-        **_work(trainer.model),
+        **describe.work(list(trainer.model.parameters())),
     )
     if proposal.given():
         arguments.check_effective(trainer.args)
@@ -103,17 +103,13 @@ def _verify(trainer: Any, built: bool) -> None:
     )
 
 
-def _work(model: Any) -> dict[str, float]:
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    # 6 FLOPs per parameter and token: forward 2, backward 4 (Kaplan et al. 2020, section 2.1)
-    return {"parameters": parameters, "flops_per_token": 6.0 * parameters}
-
-
 def _wrapped_evaluate(original: Any) -> Any:
     @functools.wraps(original)
     def evaluate(self: Any, *args: Any, **keywords: Any) -> Any:
+        began = time.monotonic()
         metrics = original(self, *args, **keywords)
         try:
+            evaluated(began, time.monotonic())
             harness.evaluated(metrics, float(self.state.global_step))
         except Exception as error:  # telemetry must not stop training
             failed("recording an evaluation", error)
@@ -123,14 +119,4 @@ def _wrapped_evaluate(original: Any) -> Any:
 
 
 def _raised(error: BaseException, trainer: Any) -> None:
-    step = float(getattr(getattr(trainer, "state", None), "global_step", "nan"))
-    kind = "oom" if out_of_memory(error) else "exception"
-    session.event(kind, step, type=type(error).__name__, message=str(error))
-    session.event("end", step, how=kind)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """CUDA's and the host's failed allocations, the latter a plain RuntimeError in torch."""
-    cuda = getattr(sys.modules.get("torch"), "OutOfMemoryError", MemoryError)
-    text = str(error)
-    return isinstance(error, (MemoryError, cuda)) or "can't allocate memory" in text or "out of memory" in text
+    crash.raised(error, float(getattr(getattr(trainer, "state", None), "global_step", "nan")))

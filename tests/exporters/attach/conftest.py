@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,26 +139,34 @@ def start(
     return subprocess.CompletedProcess(done.args, done.returncode, (directory / "said.txt").read_text())
 
 
+def run_in(
+    directory: Path,
+    script: str,
+    *arguments: str,
+    proposal: Mapping[str, Any] | str | None = None,
+    environment: Mapping[str, str] | None = None,
+    python: Sequence[str] = (sys.executable,),
+) -> Told:
+    """Run a script with our hooks on PYTHONPATH, its first argument a path of its own."""
+    (directory / "job.py").write_text(script)
+    variables = {"PYTHONPATH": str(ATTACH / "path"), "PACELINE_RING_DIR": str(directory / "rings")}
+    if proposal is not None:
+        variables["PACELINE_PROPOSAL"] = proposal if isinstance(proposal, str) else json.dumps(proposal)
+    command: list[str | Path] = [*python, directory / "job.py", directory / "out", *arguments]
+    done = start(command, directory, {**variables, **(environment or {})})
+    return Told(done.returncode, done.stdout, directory)
+
+
+@pytest.fixture(scope="session")
+def run_attached() -> Run:
+    """Runs a script in a directory of the test's choice, for jobs that several tests look at."""
+    return run_in
+
+
 @pytest.fixture
-def attached(tmp_path: Path) -> Iterator[Run]:
+def attached(tmp_path: Path) -> Run:
     """Runs a script with our hooks on PYTHONPATH, as `attached("print(1)", proposal={...})`."""
-
-    def run(
-        script: str,
-        *arguments: str,
-        proposal: Mapping[str, Any] | str | None = None,
-        environment: Mapping[str, str] | None = None,
-        python: Sequence[str] = (sys.executable,),
-    ) -> Told:
-        (tmp_path / "job.py").write_text(script)
-        variables = {"PYTHONPATH": str(ATTACH / "path"), "PACELINE_RING_DIR": str(tmp_path / "rings")}
-        if proposal is not None:
-            variables["PACELINE_PROPOSAL"] = proposal if isinstance(proposal, str) else json.dumps(proposal)
-        command = [*python, tmp_path / "job.py", tmp_path / "out", *arguments]
-        done = start(command, tmp_path, {**variables, **(environment or {})})
-        return Told(done.returncode, done.stdout, tmp_path)
-
-    return run
+    return functools.partial(run_in, tmp_path)
 
 
 @pytest.fixture(scope="session")

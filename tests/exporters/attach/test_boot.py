@@ -29,7 +29,7 @@ HOOKED = "_paceline_attach.imports"
 def test_every_python_gets_the_hooks_and_nothing_else_of_ours(attached: Callable[..., Any]) -> None:
     seen = attached(PEEK).printed()
     assert HOOKED in seen["finders"]
-    assert all(name.split(".")[0] == "_paceline_attach" for name in seen["ours"])
+    assert {name.split(".")[0] for name in seen["ours"]} == {"_paceline_attach", "paceline_step"}
     assert not {"torch", "transformers", "aiohttp"} & set(seen["ours"])
 
 
@@ -40,14 +40,8 @@ def test_the_switch_leaves_a_process_alone(attached: Callable[..., Any]) -> None
 @pytest.mark.parametrize(
     "argv",
     [
-        [
-            "python",
-            "-c",
-            "from multiprocessing.spawn import spawn_main; spawn_main(tracker_fd=5)",
-            "--multiprocessing-fork",
-        ],
         ["python", "-s", "-c", "from multiprocessing.resource_tracker import main;main(4)"],
-        ["python", "-c", "from multiprocessing.forkserver import main; main(3, 4, ['__main__'])"],
+        ["python", "-c", "from multiprocessing.semaphore_tracker import main;main(4)"],
     ],
 )
 def test_multiprocessings_own_interpreters_are_helpers(argv: list[str]) -> None:
@@ -55,7 +49,18 @@ def test_multiprocessings_own_interpreters_are_helpers(argv: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "argv", [[], ["python", "train.py"], ["python", "-m", "torch.distributed.run", "train.py"]]
+    "argv",
+    [
+        [],
+        ["python", "train.py"],
+        ["python", "-m", "torch.distributed.run", "train.py"],
+        [
+            "python",
+            "-c",
+            "from multiprocessing.spawn import spawn_main; spawn_main(fd=5)",
+            "--multiprocessing-fork",
+        ],
+    ],
 )
 def test_other_interpreters_are_none(argv: list[str]) -> None:
     assert not is_helper(argv)

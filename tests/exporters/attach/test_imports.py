@@ -55,6 +55,7 @@ def test_a_trainer_without_the_methods_we_wrap_still_trains_twice(
     told = attached(script, environment=environment)
     assert told.printed() == 1, told.output
     assert [line.split(" failed")[0] for line in told.notices()] == [
+        "paceline: hooking transformers.trainer",
         "paceline: watching the Trainer",
         "paceline: recording an evaluation",
     ]

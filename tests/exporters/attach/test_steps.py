@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 import paceline_tuner.demo.train
-from paceline_exporters.attach.steps import count
 
 PHASES = ("data_wait", "sync_wait", "forward", "backward", "optimizer", "other")
 STEPS = 12
@@ -165,27 +164,3 @@ def test_a_slow_data_set_is_data_wait_and_a_late_rank_is_sync_wait(
     other = [median(row["other_seconds"] for row in ring.steps[1:]) for ring in (first, second)]
     assert sync[0] > sync[1]
     assert other[1] >= 0.2 > other[0]
-
-
-class Shaped:
-    """As much of a tensor as counting needs."""
-
-    def __init__(self, *shape: int) -> None:
-        self.shape = shape
-
-
-@pytest.mark.parametrize(
-    ("inputs", "counted"),
-    [
-        ({"input_ids": Shaped(4, 128)}, (4, 512)),
-        ({"input_ids": Shaped(4)}, (4, 4)),
-        ({"labels": None, "pixel_values": Shaped(8, 3, 32, 32)}, (8, 0)),
-        ({"input_ids": Shaped()}, (0, 0)),
-        ({"input_ids": [1, 2]}, (0, 0)),
-        ([Shaped(3)], (0, 0)),
-        (None, (0, 0)),
-        ({}, (0, 0)),
-    ],
-)
-def test_count(inputs: Any, counted: tuple[int, int]) -> None:
-    assert count(inputs) == counted

@@ -41,7 +41,7 @@ except RuntimeError as error:
     assert str(error) == "of the user"
 assert not {"get_batch_samples", "training_step", "_maybe_log_save_evaluate"} & set(broken.__dict__)
 from torch.optim import optimizer
-assert not optimizer._global_optimizer_pre_hooks and not optimizer._global_optimizer_post_hooks
+assert len(optimizer._global_optimizer_pre_hooks) == len(optimizer._global_optimizer_post_hooks) == 1
 broken.pop_callback(Fails)
 broken.train()
 
@@ -69,7 +69,7 @@ def test_trains_repeat_fail_and_differ_in_one_process(attached: Job, tiny_job: s
     raised = ring.event("exception")
     assert (raised.step, raised.detail) == (2.0, {"type": "RuntimeError", "message": "of the user"})
     own_step = ring.steps[-1]
-    assert own_step["backward_seconds"] != own_step["backward_seconds"]  # it called no accelerator: unknown
+    assert own_step["backward_seconds"] > 0  # it called no accelerator
     assert own_step["optimizer_seconds"] > 0
 
 

@@ -1,0 +1,122 @@
+"""How training ends: an uncaught exception with its type, or the process's end. SIGKILL leaves no word."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import sys
+from typing import Any
+
+from . import session
+from .clock import clock
+from .notice import failed
+
+_TOLD = "_paceline_told"
+_watching: list[bool] = []
+
+
+def watch() -> None:
+    """From now on this process is taken to train: tell how it ends. Idempotent."""
+    if _watching:
+        return
+    _watching.append(True)
+    previous = sys.excepthook
+
+    def excepthook(kind: Any, error: Any, trace: Any) -> None:
+        raised(error)
+        previous(kind, error, trace)
+
+    sys.excepthook = excepthook
+    atexit.register(finished)
+    _watch_notebook()
+
+
+os.register_at_fork(after_in_child=_watching.clear)
+
+
+def _watch_notebook() -> None:
+    """In a notebook the process outlives training: each cell that trained is an end of its own."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if shell is None:
+        return
+
+    def post_run_cell(result: Any) -> None:
+        error = getattr(result, "error_in_exec", None)
+        if error is not None:
+            raised(error)
+        finished()
+
+    shell.events.register("post_run_cell", post_run_cell)
+
+
+def raised(error: BaseException, step: float | None = None) -> None:
+    """Record an exception that ends training, once however many of us it passes. Never raises."""
+    try:
+        if getattr(error, _TOLD, False):
+            return
+        setattr(error, _TOLD, True)
+        kind = "oom" if out_of_memory(error) else "exception"
+        number = float(clock.number) if step is None else step
+        clock.leave(wait=False)
+        told: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
+        session.event(kind, number, **told, **(_size() if kind == "oom" else {}))
+        session.event("end", number, how=kind)
+    except Exception as ours:  # telemetry must not hide why training stopped
+        failed("recording an exception", ours)
+
+
+def finished() -> None:
+    """Training that still runs ends here, in order. Never raises."""
+    try:
+        if clock.running and clock.count:
+            clock.leave(wait=False)
+            session.event("end", float(clock.number), how="finished")
+    except Exception as error:
+        failed("recording the end", error)
+
+
+def _size() -> dict[str, Any]:
+    """What did not fit; the rest of the configuration stands in the header."""
+    samples, tokens, _ = clock.batch
+    return {"samples": samples, "tokens": tokens, "micro_step": clock.step.micro + 1}
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """CUDA's and the host's failed allocations, the latter a plain RuntimeError in torch."""
+    cuda = getattr(sys.modules.get("torch"), "OutOfMemoryError", MemoryError)
+    text = str(error)
+    return isinstance(error, (MemoryError, cuda)) or "can't allocate memory" in text or "out of memory" in text
+
+
+def patch_processes(module: Any) -> None:
+    """Watch multiprocessing.process: what raises in a child process reaches no excepthook."""
+    original = module.BaseProcess.run
+
+    @functools.wraps(original)
+    def run(self: Any) -> None:
+        _watched(original, self)
+
+    module.BaseProcess.run = run
+
+
+def patch_spawn(module: Any) -> None:
+    """Watch torch.multiprocessing.spawn, which catches what its functions raise."""
+    original = module._wrap
+
+    @functools.wraps(original)
+    def _wrap(function: Any, *args: Any) -> Any:
+        return original(functools.partial(_watched, function), *args)
+
+    module._wrap = _wrap
+
+
+def _watched(function: Any, *args: Any) -> None:
+    try:
+        function(*args)
+    except BaseException as error:
+        if _watching and not isinstance(error, SystemExit):
+            raised(error)
+        raise
+    finally:
+        finished()

@@ -1,0 +1,255 @@
+"""Any loop on torch: backward(), gradient clipping and the optimizer, watched without a change to the job's code.
+
+A step ends with the step of the main optimizer: the first one that steps. Other optimizers (a GAN's second one)
+add to its time, so that a record is one round of the first. A main optimizer that is gone, or that 16 steps of
+another one went by, makes room for that one. A step that a GradScaler leaves out, because gradients overflowed,
+is a step all the same, as it is for Trainer. While a Trainer is inside train(), it says when a step ends.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+import weakref
+from _thread import get_ident
+from typing import Any
+
+from . import checkpoints, crash, ddp, describe, evaluation
+from .clock import NAN, clock
+from .late import AFTER, BACKWARD, DONE, OPTIMIZER, READY
+from .notice import failed
+
+_now = time.monotonic
+_step = clock.step
+OTHERS = 16
+"""More than a critic takes per step of its generator, fewer than anybody minds at a new phase of training."""
+
+
+def patch(torch: Any) -> None:
+    """Watch torch itself, once all of it is imported."""
+    for watch in (
+        _watch_backward,
+        _watch_optimizers,
+        _watch_scaler,
+        _watch_clipping,
+        _watch_autocast,
+        evaluation.patch,
+        checkpoints.patch_torch,
+    ):
+        _try(watch, torch)
+
+
+def _try(watch: Any, torch: Any) -> None:
+    try:
+        watch(torch)
+    except Exception as error:  # a torch that lacks one of these names is watched without it
+        failed(f"watching torch ({watch.__module__}.{watch.__name__})", error)
+
+
+def _watch_backward(torch: Any) -> None:
+    torch.autograd.backward = watched_backward(torch.autograd.backward, torch.Tensor)
+
+
+def watched_backward(original: Any, tensor: Any) -> Any:
+    """torch.autograd.backward, timed; Tensor.backward and Accelerator.backward call it. `tensor`: torch.Tensor"""
+
+    @functools.wraps(original)
+    def backward(tensors: Any, *args: Any, **keywords: Any) -> Any:
+        # Checkpointed activations call it again from within, a GPU's share of that from autograd's threads.
+        if clock.busy or get_ident() != clock.thread or not (clock.running or clock.begin()):
+            return original(tensors, *args, **keywords)
+        began = _now()
+        _forward_ended(began)
+        clock.busy = True
+        try:
+            answer = original(tensors, *args, **keywords)
+        finally:
+            clock.busy = False
+            _step.mark = ended = _now()
+            _step.backward += ended - began
+        _step.micro += 1
+        if clock.late is not None:
+            clock.late.mark(AFTER)
+        if clock.owner is None:
+            loss, _step.unscaled = tensors if _step.unscaled is None else _step.unscaled, None
+            if type(loss) is tensor and (args[0] is None if args else "grad_tensors" not in keywords):
+                clock.take_loss(loss)
+        if clock.norms and clock.accumulates and _step.micro == 1:
+            _step.first_norm = local_norm()
+        return answer
+
+    return backward
+
+
+def _forward_ended(began: float) -> None:
+    if evaluation.going():
+        evaluation.over(began)
+    if _step.mark is None:
+        _step.start = began  # no loader of torch's: the first step begins with its first backward pass
+    else:
+        _step.forward += began - _step.mark
+    if clock.late is not None:
+        clock.late.mark(BACKWARD)
+
+
+def _watch_optimizers(torch: Any) -> None:
+    module = sys.modules["torch.optim.optimizer"]
+    module.register_optimizer_step_pre_hook(optimizer_begins)
+    module.register_optimizer_step_post_hook(optimizer_ended)
+    original = module.Optimizer.__init__
+
+    @functools.wraps(original)
+    def __init__(self: Any, *args: Any, **keywords: Any) -> None:
+        crash.watch()  # whoever makes an optimizer is going to train
+        original(self, *args, **keywords)
+
+    module.Optimizer.__init__ = __init__
+
+
+def optimizer_begins(optimizer: Any, args: Any, keywords: Any) -> None:
+    """torch's global hook before each optimizer's step."""
+    if _optimizers.inside is not None and _optimizers.inside != id(optimizer):
+        return  # an optimizer may step others
+    _optimizers.inside = id(optimizer)
+    if clock.norms and _step.grad_norm is None:
+        _step.grad_norm = norm_of(optimizer)
+    if clock.late is not None:
+        clock.late.mark(OPTIMIZER)
+    _step.mark = _optimizers.began = _now()
+    _optimizers.nested = _step.forward + _step.backward
+
+
+def optimizer_ended(optimizer: Any, args: Any, keywords: Any) -> None:
+    """torch's global hook after each optimizer's step."""
+    if _optimizers.inside != id(optimizer):
+        return
+    ended = _now()
+    _optimizers.inside = None
+    _optimizers.stepped = True
+    # A closure runs forward and backward within.
+    _step.optimizer += ended - _optimizers.began - (_step.forward + _step.backward - _optimizers.nested)
+    _step.mark = ended
+    if clock.late is not None:
+        clock.late.mark(DONE)
+    if clock.automatic and clock.running and is_main(optimizer):
+        _end(ended, optimizer)
+
+
+class _Optimizers:
+    def __init__(self) -> None:
+        self.inside: int | None = None
+        """id of the optimizer whose step runs now."""
+        self.began = self.nested = 0.0
+        self.stepped = self.scaled = False
+        """Whether one stepped since a GradScaler asked for it; whether a GradScaler scales the gradients."""
+        self.others: dict[int, int] = {}
+        """Steps by id since the main optimizer's last."""
+
+
+_optimizers = _Optimizers()
+
+
+def is_main(optimizer: Any) -> bool:
+    """Whether a step of this optimizer ends a step of the job."""
+    main = clock.main()
+    if main is not optimizer:
+        waited = _optimizers.others[id(optimizer)] = _optimizers.others.get(id(optimizer), 0) + 1
+        if main is not None and waited < OTHERS:
+            return False
+        clock.main = weakref.ref(optimizer)
+    if _optimizers.others:
+        _optimizers.others.clear()
+    return True
+
+
+def _end(ended: float, optimizer: Any) -> None:
+    rate = optimizer.param_groups[0].get("lr") if optimizer.param_groups else None
+    if type(rate) is not float and type(rate) is not int:
+        rate = NAN  # a tensor may be on a GPU: not worth a wait
+    clock.end(ended, clock.number + 1, rate)
+    if clock.late is not None:
+        clock.late.mark(READY)
+
+
+def _watch_scaler(torch: Any) -> None:
+    cls = torch.amp.GradScaler
+    scale, step = cls.scale, cls.step
+
+    @functools.wraps(scale)
+    def watched_scale(self: Any, outputs: Any) -> Any:
+        scaled = scale(self, outputs)
+        if scaled is not outputs:
+            _step.unscaled = outputs
+            _optimizers.scaled = True
+        return scaled
+
+    @functools.wraps(step)
+    def watched_step(self: Any, optimizer: Any, *args: Any, **keywords: Any) -> Any:
+        _optimizers.stepped = False
+        answer = step(self, optimizer, *args, **keywords)
+        if not _optimizers.stepped and clock.running:
+            _step.skipped = 1.0
+            if clock.automatic and is_main(optimizer):
+                _end(_now(), optimizer)
+        return answer
+
+    cls.scale, cls.step = watched_scale, watched_step
+
+
+def _watch_clipping(torch: Any) -> None:
+    watched = watched_clipping(torch.nn.utils.clip_grad_norm_)
+    torch.nn.utils.clip_grad_norm_ = torch.nn.utils.clip_grad.clip_grad_norm_ = watched
+
+
+def watched_clipping(original: Any) -> Any:
+    """torch.nn.utils.clip_grad_norm_, timed; what it returns is the norm before clipping."""
+
+    @functools.wraps(original)
+    def clip_grad_norm_(*args: Any, **keywords: Any) -> Any:
+        if not clock.running or get_ident() != clock.thread:
+            return original(*args, **keywords)
+        began = _now()
+        _step.grad_norm = norm = original(*args, **keywords)
+        _step.mark = ended = _now()
+        _step.clip += ended - began
+        return norm
+
+    return clip_grad_norm_
+
+
+def _watch_autocast(torch: Any) -> None:
+    """The first dtype the job computes in; asked once."""
+    cls = torch.amp.autocast_mode.autocast
+    original = cls.__enter__
+
+    @functools.wraps(original)
+    def __enter__(self: Any) -> Any:
+        if self._enabled and not describe.autocast:
+            describe.autocast.append(str(self.fast_dtype))
+            cls.__enter__ = original
+        return original(self)
+
+    cls.__enter__ = __enter__
+
+
+def norm_of(optimizer: Any) -> Any:
+    """2-norm of all gradients an optimizer holds, as a tensor; None where there are none, or they are scaled."""
+    try:
+        torch = sys.modules["torch"]
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if not gradients or _optimizers.scaled or type(gradients[0]) is not torch.Tensor:
+            return None
+        with torch.no_grad():
+            return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    except Exception as error:  # sparse, sharded or on several devices
+        failed("taking the gradients' norm", error)
+        return None
+
+
+def local_norm() -> Any:
+    """Norm of this rank's own gradients; None where DDP has reduced them already."""
+    model, optimizer = ddp.latest(), clock.main()
+    if optimizer is None or (model is not None and model.require_backward_grad_sync):
+        return None
+    return norm_of(optimizer)

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from paceline_exporters.attach.batches import MOST_MASK, count
+from paceline_exporters.attach.clock import clock
+
+
+class Shaped:
+    """As much of a tensor as counting needs."""
+
+    def __init__(self, *shape: int, cpu: bool = True) -> None:
+        self.shape = shape
+        self.is_cpu = cpu
+
+    def numel(self) -> int:
+        return math.prod(self.shape)
+
+    def sum(self) -> float:
+        return self.numel() / 2
+
+
+@pytest.mark.parametrize(
+    ("inputs", "counted"),
+    [
+        ({"input_ids": Shaped(4, 128)}, (4, 512, 512)),
+        ({"input_ids": Shaped(4)}, (4, 4, 4)),
+        ({"input_ids": Shaped(4, 128), "attention_mask": Shaped(4, 128)}, (4, 512, 256)),
+        ({"input_ids": Shaped(4, 128), "attention_mask": Shaped(4, 128, cpu=False)}, (4, 512, None)),
+        ({"input_ids": Shaped(4, 8), "attention_mask": Shaped(MOST_MASK + 1)}, (4, 32, None)),
+        ({"labels": None, "pixel_values": Shaped(8, 3, 32, 32)}, (8, 0, None)),
+        ([Shaped(8, 3), Shaped(8)], (8, 0, None)),
+        ((Shaped(),), (0, 0, None)),
+        ({"input_ids": Shaped()}, (0, 0, None)),
+        ({"input_ids": [1, 2]}, (0, 0, None)),
+        ([], (0, 0, None)),
+        (None, (0, 0, None)),
+        ({}, (0, 0, None)),
+    ],
+)
+def test_count(inputs: Any, counted: tuple[int, int, float | None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "sampled", True)
+    samples, tokens, real = count(inputs)
+    assert (samples, tokens, None if math.isnan(real) else real) == counted
+
+
+def test_padding_is_looked_at_in_sampled_steps_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "sampled", False)
+    assert math.isnan(count({"input_ids": Shaped(4, 128), "attention_mask": Shaped(4, 128)})[2])
