@@ -1,0 +1,88 @@
+"""Where a connection enters: through a TLS handshake of limited time, with the certificate of now."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+
+SHUTDOWN_SECONDS = 2.0
+"""For the client's word that it closes, too."""
+
+
+class TlsDoors:
+    """The handshakes that are under way. asyncio's own server would keep one context for ever, and count none of
+    them: a client that never ends its handshake would hold a connection that nobody sees."""
+
+    def __init__(
+        self,
+        behind: Callable[[], asyncio.Protocol],
+        context: Callable[[], ssl.SSLContext],
+        handshake_seconds: float,
+    ) -> None:
+        """`behind` makes the protocol that speaks once the handshake is done; `context` gives the one of now."""
+        self.opening: dict[TlsDoor, asyncio.Task[None]] = {}
+        """In the order they came."""
+        self._behind = behind
+        self._context = context
+        self._handshake_seconds = handshake_seconds
+
+    def __call__(self) -> asyncio.Protocol:
+        """A protocol for one connection."""
+        return TlsDoor(self)
+
+    def open(self, door: TlsDoor, transport: asyncio.Transport) -> None:
+        """Begin a handshake."""
+        transport.pause_reading()  # what the client says first is for TLS
+        task = asyncio.create_task(self._open(door, transport), name="tls-handshake")
+        self.opening[door] = task
+        task.add_done_callback(lambda _: self.opening.pop(door, None))
+
+    def close(self, most: int = 0) -> None:
+        """End the oldest handshakes beyond so many."""
+        for task in list(self.opening.values())[: max(0, len(self.opening) - most)]:
+            task.cancel()
+
+    async def _open(self, door: TlsDoor, transport: asyncio.Transport) -> None:
+        try:
+            secure = await asyncio.get_running_loop().start_tls(
+                *(transport, door, self._context()),
+                server_side=True,
+                ssl_handshake_timeout=self._handshake_seconds,
+                ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+            )
+        except (OSError, asyncio.CancelledError):  # no TLS, no certificate that we know, too slow, one too many
+            transport.abort()
+        else:
+            door.pass_on(secure, self._behind())
+
+
+class TlsDoor(asyncio.Protocol):
+    """One connection, until its handshake is done; what comes with its last word is kept for who is behind."""
+
+    def __init__(self, doors: TlsDoors) -> None:
+        self._doors = doors
+        self._early: list[bytes] = []
+        self._lost = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Of the bare connection."""
+        assert isinstance(transport, asyncio.Transport)
+        self._doors.open(self, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Within TLS, before `pass_on`."""
+        self._early.append(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Before `pass_on`."""
+        self._lost = True
+
+    def pass_on(self, secure: asyncio.Transport | None, behind: asyncio.Protocol) -> None:
+        """The handshake is done; there is no transport where the connection closed with it."""
+        if self._lost or secure is None:
+            return
+        secure.set_protocol(behind)
+        behind.connection_made(secure)
+        for data in self._early:
+            behind.data_received(data)
