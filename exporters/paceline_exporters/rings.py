@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from .attach import layout
+from .attach import control, layout
 from .attach.recorder import DEFAULT_DIRECTORY
 from .messages import Event
 
@@ -115,6 +115,15 @@ class RingReader:
             return 0, 0
         steps, events = layout.CURSOR.unpack(data)
         return (0, 0) if max(steps, events) > _MOST_RECORDS else (steps, events)
+
+    def phase(self) -> tuple[str, float]:
+        """What the rank does now, and since when (monotonic, seconds); empty and 0.0 where it does not say."""
+        data = os.pread(self._descriptor, layout.PHASE.size, layout.PHASE_OFFSET)
+        if len(data) < layout.PHASE.size:
+            return "", 0.0
+        (word,) = layout.PHASE.unpack(data)
+        index = word & 0xF
+        return (layout.PHASES[index], (word >> 4) / 1e6) if 0 < index < len(layout.PHASES) else ("", 0.0)
 
     def steps(self, first: int, stop: int) -> list[StepRow | None]:
         """Records first..stop-1, at most a ring's capacity of them.
@@ -296,7 +305,8 @@ class RingDirectory:
         for reader in self.scan().rings.values():
             if not reader.alive() and reader.last_sign() < horizon:
                 try:
-                    reader.path.unlink()
+                    for path in (*control.beside(reader.path), reader.path):
+                        path.unlink(missing_ok=path != reader.path)
                 except OSError:
                     continue  # another user's ring: its owner or root removes it
                 removed += 1

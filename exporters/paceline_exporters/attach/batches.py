@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from . import describe, evaluation
-from .clock import NAN, clock
+from .clock import NAN, PHASE_WORD, clock
 from .late import READY
+from .layout import DATA_WAIT, EVALUATION, FORWARD
 
 _now = time.monotonic
 _step = clock.step
@@ -53,6 +54,7 @@ def watched_next(original: Any) -> Any:
         if not clock.running:
             _describe(self)
         began = _now()
+        clock.words[PHASE_WORD] = int(began * 1e6) << 4 | DATA_WAIT
         counts = NOTHING
         try:
             batch = original(self)
@@ -89,6 +91,7 @@ class Timed:
         if _readers or not clock.listening or get_ident() != clock.thread:
             return next(self._iterator)
         began = _now()
+        clock.words[PHASE_WORD] = int(began * 1e6) << 4 | DATA_WAIT
         counts = NOTHING
         _readers.append(self._read)
         try:
@@ -106,6 +109,7 @@ def _fetched(began: float, counts: tuple[int, int, float]) -> None:
         if not clock.running:
             _step.reset(began)
         elif evaluation.took(began, ended, counts):
+            clock.words[PHASE_WORD] = int(ended * 1e6) << 4 | EVALUATION
             return
         _step.samples += counts[0]
         _step.tokens += counts[1]
@@ -113,6 +117,7 @@ def _fetched(began: float, counts: tuple[int, int, float]) -> None:
     _step.data += ended - began
     _step.real += counts[2]
     _step.mark = ended
+    clock.words[PHASE_WORD] = int(ended * 1e6) << 4 | FORWARD
     if clock.late is not None:
         clock.late.mark(READY)
 

@@ -17,7 +17,7 @@ from _thread import get_ident
 from typing import Any
 
 from . import ddp, describe, layout, session
-from .late import Cuda, Late
+from .late import OWN, Cuda, Late
 from .notice import failed
 
 NAN = float("nan")
@@ -45,6 +45,8 @@ _MEMORY = {
         "allocator_retries": ("num_alloc_retries",),
     }.items()
 }
+PHASE_WORD = layout.PHASE_OFFSET // 8
+_NOWHERE = [0] * (PHASE_WORD + 1)
 _SAMPLED_TAIL = (NAN,) * 8
 """Allocator, first norm and GPU phases: known only where sampled, or late."""
 
@@ -68,6 +70,7 @@ class Step:
         self.first_norm: Any = None
         self.unscaled: Any = None
         self.skipped = NAN
+        self.own = 0.0
 
 
 class Clock:
@@ -106,6 +109,10 @@ class Clock:
         self.finite = True
         self.batch: tuple[int, int, float] = (0, 0, NAN)
         """Samples, tokens and tokens without padding of the latest batch."""
+        self.words: Any = _NOWHERE
+        """The ring's words: what this rank does now is stored in one of them."""
+        self.ready = 0.0
+        """When this backward's last gradient of this rank's own was there, monotonic; 0.0 while it is not."""
 
     def begin(self) -> bool:
         """Training begins now, in this thread: make the ring. False where nothing is to be recorded."""
@@ -115,6 +122,7 @@ class Clock:
         if self.recorder is None:
             self.off = True
             return False
+        self.words = self.recorder.words
         self.running = self.sampled = True
         self.thread = get_ident()
         self.main = _nobody
@@ -141,6 +149,12 @@ class Clock:
         except Exception as error:  # telemetry must not stop training
             failed("reading the loss", error)
 
+    def last_gradient(self, _parameter: Any) -> None:
+        """Hook on the parameter whose gradient comes last; on a GPU from a thread of autograd's."""
+        self.ready = _now()
+        if self.late is not None:
+            self.late.mark(OWN)
+
     def pause_for(self, began: float, ended: float) -> None:
         """What happened from `began` to `ended` was no part of the step."""
         self.step.pause += ended - began
@@ -153,6 +167,7 @@ class Clock:
         except Exception as error:  # telemetry must not stop training
             failed("recording a step", error)
         self.step.reset(ended)
+        self.words[PHASE_WORD] = int(ended * 1e6) << 4 | layout.PAUSE
 
     def _record(self, ended: float, number: int, rate: float, norm: Any) -> None:
         s = self.step
@@ -191,6 +206,8 @@ class Clock:
             s.checkpoint,
             *_SAMPLED_TAIL,
             s.skipped,
+            s.own or NAN,
+            NAN,
         ]
         if self.sampled:
             self._sample(values, ended)
@@ -265,6 +282,7 @@ class Clock:
         """In a forked child: a ring is its parent's; where there is none yet, the child may be what trains."""
         self.thread = get_ident()
         self.step.reset(None)
+        self.words = _NOWHERE
         self.off = self.off or self.recorder is not None
         self.running = False
 

@@ -70,6 +70,7 @@ def _bound(signature: inspect.Signature, model: Any, args: Any, keywords: Any) -
 
 def _read_back(model: Any, bound: inspect.BoundArguments) -> None:
     _models[:] = [weakref.ref(model)]
+    _watch_last_gradient(model)
     every = sample_every()
     if every:
         model._set_ddp_runtime_logging_sample_rate(every)
@@ -89,6 +90,15 @@ def _read_back(model: Any, bound: inspect.BoundArguments) -> None:
         session.world_size(),
         binding=proposal.given(),
     )
+
+
+def _watch_last_gradient(model: Any) -> None:
+    """Backward goes from the output to the input: the gradient of the first parameter comes last, as a rule."""
+    from .clock import clock
+
+    last = next((parameter for parameter in model.parameters() if parameter.requires_grad), None)
+    if last is not None and hasattr(last, "register_post_accumulate_grad_hook"):  # torch 2.1
+        last.register_post_accumulate_grad_hook(clock.last_gradient)
 
 
 def latest() -> Any:

@@ -19,11 +19,13 @@ PATIENCE = 3
 """Steps."""
 MOST_MARKS = 64
 """Events of one step; the device phases of a step with more micro-steps than these can hold stay unknown."""
-READY, BACKWARD, AFTER, OPTIMIZER, DONE = range(5)
-"""Marks: a batch is there, backward() begins and has ended, the optimizer's step begins and has ended."""
+READY, BACKWARD, AFTER, OPTIMIZER, DONE, OWN = range(6)
+"""Marks: a batch is there, backward() begins and has ended, the optimizer's step begins and has ended, and within
+backward() the rank's own last gradient."""
 
 _SCALARS = tuple(layout.STEP_FIELDS.index(name) for name in ("loss", "grad_norm", "grad_norm_first_micro"))
 _PHASES = slice(layout.STEP_FIELDS.index("gpu_forward_seconds"), layout.STEP_FIELDS.index("gpu_step_seconds") + 1)
+_OWN = layout.STEP_FIELDS.index("gpu_backward_compute_seconds")
 _LOSS = _SCALARS[0]
 
 
@@ -114,7 +116,7 @@ class Late:
             for index, value in zip(_SCALARS, buffer.tolist()):
                 if value == value:  # else it is unknown, or was known at once
                     values[index] = value
-            values[_PHASES] = phases(marks)
+            *values[_PHASES], values[_OWN] = phases(marks)
             self._buffers.append(buffer)
             self._release([*marks, (DONE, done)])  # what the device has not reached yet is not used again
         self._write_record(values)
@@ -134,10 +136,11 @@ class Late:
         self._events.extend(event for _, event in marks)
 
 
-def phases(marks: list[tuple[int, Any]]) -> tuple[float, float, float, float]:
-    """Seconds of forward, backward, optimizer and the whole step between `marks`; NaN where there are none."""
+def phases(marks: list[tuple[int, Any]]) -> tuple[float, float, float, float, float]:
+    """Seconds of forward, backward, optimizer, the whole step, and backward up to the rank's own last gradient
+    between `marks`; NaN where there are none."""
     if not marks:
-        return (math.nan,) * 4
+        return (math.nan,) * 5
     spent: dict[int, float] = {}
     last: dict[int, Any] = {}
     for kind, event in marks:
@@ -148,9 +151,9 @@ def phases(marks: list[tuple[int, Any]]) -> tuple[float, float, float, float]:
         if kind == AFTER:
             last[READY] = event  # where no loader of torch's brings the next batch, forward begins here
     whole = marks[0][1].elapsed_time(last[DONE]) / 1e3 if DONE in last else math.nan
-    forward, backward, optimizer = (spent.get(kind, math.nan) for kind in (BACKWARD, AFTER, DONE))
-    return forward, backward, optimizer, whole
+    forward, backward, optimizer, own = (spent.get(kind, math.nan) for kind in (BACKWARD, AFTER, DONE, OWN))
+    return forward, backward, optimizer, whole, own
 
 
-_SINCE = {BACKWARD: READY, AFTER: BACKWARD, DONE: OPTIMIZER}
+_SINCE = {BACKWARD: READY, AFTER: BACKWARD, DONE: OPTIMIZER, OWN: BACKWARD}
 """The mark at which the phase begins that ends with this one."""

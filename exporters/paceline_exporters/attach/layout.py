@@ -2,6 +2,7 @@
 
     0        prefix (binary, fixed, 64 bytes)
     256      cursors: next step record, next event
+    272      what the rank does now, and since when
     512      header slot 0: generation, length, CRC, JSON
     33024    header slot 1
     65536    step ring: 4096 records of 512 bytes
@@ -25,6 +26,23 @@ step field count, ring UUID, creation wall time (ns), CRC-32 of all that stands 
 CURSOR_OFFSET = 256
 CURSOR = struct.Struct("<QQ")
 """Next step record number, next event number. Written after the record; a hint to readers, never trusted."""
+
+PHASE_OFFSET = 272
+PHASE = struct.Struct("<Q")
+"""What the rank does now: microseconds of CLOCK_MONOTONIC at which it began, times 16, plus an index into PHASES.
+One word, so that it is never torn; 0 where nothing was said yet."""
+PHASES = (
+    "",
+    "data_wait",
+    "sync_wait",
+    "forward",
+    "backward",
+    "optimizer",  # from backward's end: clipping, and what else the loop does before the step's end
+    "pause",  # between a step's end and the next batch: logging, and what is not told apart
+    "evaluation",
+    "checkpoint",
+)
+DATA_WAIT, SYNC_WAIT, FORWARD, BACKWARD, OPTIMIZER, PAUSE, EVALUATION, CHECKPOINT = range(1, len(PHASES))
 
 HEADER_BYTES = 65536
 SLOT_OFFSETS = (512, 33024)
@@ -87,6 +105,8 @@ STEP_FIELDS = (
     "gpu_optimizer_seconds",
     "gpu_step_seconds",  # from the first forward to the optimizer's end; data wait in between included
     "optimizer_skipped",  # 1 where a GradScaler left the optimizer's step out, else unknown
+    "backward_compute_seconds",  # of backward, until the rank's own last gradient; the rest is waiting. DDP only
+    "gpu_backward_compute_seconds",  # the same between CUDA events
 )
 """One float64 each, in this order. Unknown is NaN, never 0. New fields are appended; a reader takes as many
 fields as the file declares and it knows."""

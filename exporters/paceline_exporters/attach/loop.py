@@ -15,8 +15,8 @@ import weakref
 from _thread import get_ident
 from typing import Any
 
-from . import checkpoints, crash, ddp, describe, evaluation
-from .clock import NAN, clock
+from . import checkpoints, crash, ddp, describe, evaluation, layout
+from .clock import NAN, PHASE_WORD, clock
 from .late import AFTER, BACKWARD, DONE, OPTIMIZER, READY
 from .notice import failed
 
@@ -62,13 +62,17 @@ def watched_backward(original: Any, tensor: Any) -> Any:
         began = _now()
         _forward_ended(began)
         clock.busy = True
+        clock.ready = 0.0
+        clock.words[PHASE_WORD] = int(began * 1e6) << 4 | layout.BACKWARD
         try:
             answer = original(tensors, *args, **keywords)
         finally:
             clock.busy = False
             _step.mark = ended = _now()
             _step.backward += ended - began
+        _step.own += clock.ready - began if clock.ready else NAN
         _step.micro += 1
+        clock.words[PHASE_WORD] = int(ended * 1e6) << 4 | layout.OPTIMIZER
         if clock.late is not None:
             clock.late.mark(AFTER)
         if clock.owner is None:

@@ -66,7 +66,7 @@ class Recorder:
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._map = mmap.mmap(self._descriptor, layout.FILE_BYTES, flags=mmap.MAP_SHARED | MAP_POPULATE)
             self._bytes = memoryview(self._map)
-            self._words = self._bytes.cast("Q")
+            self.words = self._bytes.cast("Q")  # also for who marks the rank's phase
             self._write_prefix()
             self.header = dict(header)
             self.update_header({})
@@ -114,7 +114,7 @@ class Recorder:
         # Attributes of modules and calls cost microseconds each on caches that the model has emptied.
         offset = _STEPS + number % _CAPACITY * _BYTES
         body = offset + _BODY
-        words, bytes_ = self._words, self._bytes
+        words, bytes_ = self.words, self._bytes
         words[offset >> 3] = 2 * number + 1
         _pack_step(bytes_, body, number, *values)
         _pack_checksum(bytes_, offset + _CHECKSUM, _adler32(bytes_[body : body + _STEP_SIZE]))
@@ -132,10 +132,10 @@ class Recorder:
         record[start : start + len(body)] = body
         end = layout.EVENT_CHECKSUM_OFFSET
         layout.CHECKSUM.pack_into(record, end, zlib.adler32(record[layout.BODY_OFFSET : end]))
-        self._words[offset >> 3] = 2 * number + 1
+        self.words[offset >> 3] = 2 * number + 1
         self._map[offset + layout.BODY_OFFSET : offset + layout.EVENT_BYTES] = record[layout.BODY_OFFSET :]
-        self._words[offset >> 3] = 2 * number + 2
-        self._next_event = self._words[_CURSOR_WORD + 1] = number + 1
+        self.words[offset >> 3] = 2 * number + 2
+        self._next_event = self.words[_CURSOR_WORD + 1] = number + 1
 
 
 def _ensure_directory(directory: Path) -> None:

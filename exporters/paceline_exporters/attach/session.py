@@ -9,7 +9,7 @@ import time
 import uuid
 from typing import Any
 
-from . import proposal
+from . import control, proposal
 from .agreement import default_store, initialized
 from .notice import failed, say
 from .recorder import DEFAULT_DIRECTORY, Recorder, RecorderError
@@ -51,6 +51,7 @@ def recorder() -> Recorder | None:
             directory = os.environ.get("PACELINE_RING_DIR") or DEFAULT_DIRECTORY
             _recorder = Recorder(directory, _identity())
             _recorder.event("start")
+            control.start(_recorder.path)
         except RecorderError as error:
             _recorder = None
             say(f"steps are not recorded: {error}")
