@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -45,9 +46,9 @@ class Trainer:
         """Append step records; what is not named is unknown."""
         self._tell("steps", list(values))
 
-    def event(self, kind: str, **detail: Any) -> None:
+    def event(self, kind: str, step: float = math.nan, **detail: Any) -> None:
         """Append an event."""
-        self._tell("event", {"kind": kind, "detail": detail})
+        self._tell("event", {"kind": kind, "step": step, "detail": detail})
 
     def header(self, **changes: Any) -> None:
         """Merge into the header."""
@@ -85,9 +86,9 @@ def trainer(rings: Path) -> Iterator[StartTrainer]:
     """Starts trainers, as `trainer(rank=1, run_id="a")`; they end with the test."""
     started: list[Trainer] = []
 
-    def start(**header: Any) -> Trainer:
+    def start(directory: Path = rings, **header: Any) -> Trainer:
         identity = {"run_id": "run-1", "rank": 0, "world_size": 2, "attempt": 0, "node": "node-a", "started": 1.0}
-        started.append(Trainer(rings, {**identity, **header}))
+        started.append(Trainer(directory, {**identity, **header}))
         return started[-1]
 
     yield start

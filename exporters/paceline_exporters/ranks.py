@@ -6,11 +6,13 @@ The files are untrusted: a number is taken over only when it is finite, a total 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .attach import layout
+from .messages import Event
 from .rings import RingReader, StepRow
 
 FIRST_RECORDS = 512
@@ -20,16 +22,25 @@ HEADER_SECONDS = 5.0
 OTHER_KIND = "other"
 """Stands for event kinds that this version does not know."""
 LABEL_CHARACTERS = 128
+RECENT_STEPS = 50
+"""Steps that "recent" means."""
+FAILURES = ("oom", "exception")
+"""Kinds of events that end training and name the exception."""
 
 _INDEX = {name: index for index, name in enumerate(layout.STEP_FIELDS)}
 _LOSS = _INDEX["loss"]
+_TOKENS, _REAL_TOKENS = _INDEX["tokens"], _INDEX["real_tokens"]
+_STEP_SECONDS, _COMPILE_SECONDS = _INDEX["step_seconds"], _INDEX["compile_seconds"]
+_RETRIES = _INDEX["allocator_retries"]
 SUMMED = tuple(
     name
     for name in layout.STEP_FIELDS
-    if name in ("samples", "tokens") or (name.endswith("_seconds") and not name.startswith("ddp_"))
+    if name in ("samples", "tokens", "optimizer_skipped")
+    or (name.endswith("_seconds") and not name.startswith("ddp_"))
 )
 LATEST = (
     "step",
+    "monotonic",
     "wall",
     "loss",
     "grad_norm",
@@ -38,9 +49,24 @@ LATEST = (
     "ddp_comm_seconds",
     "ddp_exposed_seconds",
     "gpu_memory_peak_bytes",
+    "gpu_memory_allocated_bytes",
+    "gpu_memory_reserved_bytes",
+    "grad_norm_first_micro",
 )
 _SUMMED = [(name, _INDEX[name]) for name in SUMMED]
 _LATEST = [(name, _INDEX[name]) for name in LATEST]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What ended training, as the rank itself told."""
+
+    kind: str
+    """One of FAILURES."""
+    exception: str
+    """Name of its type, empty where not told."""
+    step: float | None
+    """The last step that ended before."""
 
 
 @dataclass
@@ -50,13 +76,21 @@ class Rank:
     run_id: str
     rank: int
     totals: dict[str, float] = field(default_factory=dict)
-    """Sum by field name; a field that was never known is not in it."""
+    """Sum by field name; a field that was never known is not in it. `real_tokens` and `padding_tokens` are those
+    of the steps in which padding was counted, and make up all tokens of these; `allocator_retries` those of all
+    attempts."""
     steps: int = 0
     lost: int = 0
     """Records that were overwritten before they were read, or torn."""
     events: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*layout.EVENT_KINDS, OTHER_KIND), 0))
     latest: dict[str, float] = field(default_factory=dict)
     """Newest known value by field name; a loss that became NaN stands in it as NaN."""
+    recent: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=RECENT_STEPS))
+    """Tokens and seconds of the newest attempt's last steps in which nothing was compiled."""
+    flops: float | None = None
+    """Of all tokens, at the FLOPs per token that held when they were read; None while unknown."""
+    failure: Failure | None = None
+    """The latest one, also of an attempt before."""
     last_loss: float | None = None
     """As the newest record has it: NaN where unknown or not a number."""
     nan_seen: bool = False
@@ -70,6 +104,8 @@ class Rank:
     """Unix time."""
     ended: bool = False
     """The newest attempt's train() returned or raised, and did not begin again."""
+    _tokens_worked: float = 0.0
+    """Tokens that are in `flops`."""
 
     @property
     def training(self) -> bool:
@@ -94,7 +130,30 @@ class Rank:
         if created >= self.created:
             self.created, self.last_alive = created, max(self.last_alive, last_sign)
             self.latest.clear()
+            self.recent.clear()
             self.last_loss, self.nan_seen, self.ended = None, False, False
+
+    @property
+    def flops_per_second(self) -> float | None:
+        """Over the last steps, pauses left out; None while unknown."""
+        rate = self.flops_per_token
+        if rate is None or not self.recent:
+            return None
+        tokens, seconds = map(sum, zip(*self.recent, strict=True))
+        return rate * tokens / seconds if seconds > 0.0 else None
+
+    @property
+    def flops_per_token(self) -> float | None:
+        """As the rank has it in its header."""
+        rate = self.number("flops_per_token")
+        return rate if rate is not None and 0.0 < rate < math.inf else None
+
+    def count_work(self) -> None:
+        """Take the tokens that are new into `flops`."""
+        tokens, rate = self.totals.get("tokens"), self.flops_per_token
+        if tokens is not None and rate is not None:
+            self.flops = (self.flops or 0.0) + (tokens - self._tokens_worked) * rate
+            self._tokens_worked = tokens
 
     def whole(self, key: str, default: int = 0) -> int:
         """An integer of the header."""
@@ -123,16 +182,19 @@ class Follower:
         self.broken = False
         """Set by the owner: the file proved unreadable, it is left alone."""
         self.data: Mapping[str, Any] = {}
+        self.rows: list[StepRow] = []
+        """What the latest `advance` took over, lost records left out."""
         self._alive = True
         self._header_read_at = -math.inf
         self._generation = 0
         self._next_step = 0
         self._next_event = 0
+        self._retries = 0.0
 
-    def join(self, rank: Rank) -> None:
-        """What this ring holds is that rank's from now on."""
+    def join(self, rank: Rank, first_records: int = FIRST_RECORDS) -> None:
+        """What this ring holds is that rank's from now on; of what it holds already the latest records."""
         self.rank = rank
-        self._next_step = max(0, self.reader.cursors()[0] - FIRST_RECORDS)
+        self._next_step = max(0, self.reader.cursors()[0] - first_records)
         rank.begin(self.reader.created, self.reader.last_sign())
 
     def refresh(self, now: float) -> bool:
@@ -156,6 +218,7 @@ class Follower:
     def advance(self, now: float) -> bool:
         """Take over what is new; False when nothing is. Raises OSError where the file cannot be read."""
         rank = self.rank
+        self.rows = []
         if rank is None:
             return False
         alive = self.reader.alive()
@@ -169,6 +232,7 @@ class Follower:
         if self.is_newest(rank):
             rank.alive, rank.data = alive, self.data
             rank.last_alive = now if alive else rank.last_alive
+            rank.count_work()
         return changed
 
     def is_newest(self, rank: Rank) -> bool:
@@ -185,10 +249,20 @@ class Follower:
         rank.lost += stop - first - len(known)
         rank.steps += len(known)
         _add(rank.totals, known)
+        self._add_retries(rank, known)
+        self.rows = known
         if known and self.is_newest(rank):
             _update_latest(rank, known)
         self._next_step = stop
         return True
+
+    def _add_retries(self, rank: Rank, rows: Sequence[StepRow]) -> None:
+        """The allocator counts from the start of its process, which is this ring's."""
+        for row in rows:
+            if self._retries <= row[_RETRIES] < math.inf:
+                before = rank.totals.get("allocator_retries", 0.0)
+                rank.totals["allocator_retries"] = before + row[_RETRIES] - self._retries
+                self._retries = row[_RETRIES]
 
     def _take_events(self, rank: Rank, stop: int) -> bool:
         first = self._next_event
@@ -199,6 +273,7 @@ class Follower:
             if self.is_newest(rank):
                 rank.nan_seen |= event.kind == "nan"
                 rank.ended = event.kind == "end" or (rank.ended and event.kind != "first_step")
+                rank.failure = _failure(event) or rank.failure
         self._next_event = stop
         return True
 
@@ -208,18 +283,37 @@ def _whole(data: Mapping[str, Any], key: str, default: int) -> int:
     return value if type(value) is int and abs(value) < 2**31 else default
 
 
-def _add(totals: dict[str, float], rows: Iterable[StepRow]) -> None:
-    for row in rows:
-        for name, index in _SUMMED:
-            value = row[index]
-            if 0.0 <= value < math.inf:
-                totals[name] = totals.get(name, 0.0) + value
+def _failure(event: Event) -> Failure | None:
+    if event.kind not in FAILURES:
+        return None
+    exception = event.detail.get("type")
+    return Failure(event.kind, exception[:LABEL_CHARACTERS] if isinstance(exception, str) else "", event.step)
 
 
-def _update_latest(rank: Rank, rows: list[StepRow]) -> None:
+def _add(totals: dict[str, float], rows: Sequence[StepRow]) -> None:
+    columns = list(zip(*rows, strict=True))
+    for name, index in _SUMMED if columns else ():
+        known = [value for value in columns[index] if 0.0 <= value < math.inf]
+        if known:
+            totals[name] = totals.get(name, 0.0) + sum(known)
     for row in rows:
-        for name, index in _LATEST:
-            value = row[index]
-            if value == value:
-                rank.latest[name] = value
+        if 0.0 <= row[_REAL_TOKENS] <= row[_TOKENS] < math.inf:
+            totals["real_tokens"] = totals.get("real_tokens", 0.0) + row[_REAL_TOKENS]
+            padding = row[_TOKENS] - row[_REAL_TOKENS]
+            totals["padding_tokens"] = totals.get("padding_tokens", 0.0) + padding
+
+
+def _update_latest(rank: Rank, rows: Sequence[StepRow]) -> None:
+    for name, index in _LATEST:
+        for row in reversed(rows):
+            if row[index] == row[index]:
+                rank.latest[name] = row[index]
+                break
     rank.last_loss = rows[-1][_LOSS]
+    rank.recent.extend(
+        (row[_TOKENS], row[_STEP_SECONDS])
+        for row in rows
+        if 0.0 <= row[_TOKENS] < math.inf
+        and 0.0 <= row[_STEP_SECONDS] < math.inf
+        and not row[_COMPILE_SECONDS] > 0.0
+    )

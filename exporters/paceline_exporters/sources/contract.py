@@ -31,6 +31,8 @@ class World:
     """Exporters whose metric names are served as well: `node_exporter`."""
     ethtool_include: re.Pattern[str] | None = None
     """Ethtool statistics that Paceline has no name for, served as they are where it is found in their names."""
+    peak_flops: float | None = None
+    """FLOP/s of this node's devices in the precision of its jobs, instead of what `peaks` knows; None: that."""
     board: Board = field(default_factory=Board)
     """What the sources of this world tell each other."""
 

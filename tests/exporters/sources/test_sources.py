@@ -8,10 +8,11 @@ from paceline_exporters.sources import discover
 from paceline_exporters.sources.contract import Source, World
 
 SOURCES = discover(World())
+SOURCE_NAMES = ["cgroups", "ethtool", "gpu", "host", "mounts", "nccl", "owners", "rails", "rdma", "steps"]
 
 
 def test_every_module_with_create_is_a_source() -> None:
-    assert [source.name for source in SOURCES] == ["host", "steps"]
+    assert [source.name for source in SOURCES] == SOURCE_NAMES
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: str(source.name))
