@@ -16,6 +16,7 @@ from pathlib import Path
 
 from paceline_exporters.metrics import Distribution, Family, Samples
 
+from .access import Access
 from .reporter import Reporter
 from .ringlist import RingList
 from .sampler import Sampler
@@ -51,6 +52,9 @@ FILES = _family("open_files", "File descriptors the agent holds.")
 LAG = _family("loop_lag_seconds", "How late the event loop last woke.", "gauge", "seconds")
 SCRAPES = _family("scrapes_total", "Scrapes by result.", "counter", "", "result")
 SCRAPE_SECONDS = _family("scrape_duration_seconds", "Time to make a scrape's answer.", "histogram", "seconds")
+WEB_CONFIG = _family(
+    "web_config_reload_success", "1 if the web configuration in use is the one in its files now."
+)
 RINGS_REMOVED = _family(
     "rings_removed_total", "Rings removed after nobody held them for the retention.", "counter"
 )
@@ -77,13 +81,14 @@ class Itself:
     samplers: Sequence[Sampler]
     rings: RingList
     reporter: Reporter | None = None
+    access: Access | None = None
     scrapes: Scrapes = field(default_factory=Scrapes)
     loop_lag_seconds: float = 0.0
 
     name = NAME
     families = (
         *(INFO, SUCCESS, DURATION, AGE, LAST_SUCCESS, FAILURES, SERIES, DROPPED, CPU, MEMORY, FILES, LAG),
-        *(SCRAPES, SCRAPE_SECONDS, RINGS_REMOVED),
+        *(SCRAPES, SCRAPE_SECONDS, WEB_CONFIG, RINGS_REMOVED),
         *(REPORTS, SPOOL_BYTES, SPOOL_REPORTS, SPOOL_DROPPED, SPOOL_CORRUPT),
     )
 
@@ -98,6 +103,8 @@ class Itself:
             samples.add(SCRAPES, count, result)
         samples.add(SCRAPE_SECONDS, self.scrapes.seconds)
         samples.add(RINGS_REMOVED, self.rings.removed)
+        if self.access is not None and self.access.watches:
+            samples.add(WEB_CONFIG, int(self.access.reload_success))
         if self.reporter is not None:
             _add_reports(samples, self.reporter)
         return samples

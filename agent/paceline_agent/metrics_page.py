@@ -10,6 +10,8 @@ from paceline_exporters.metrics_table import table
 from paceline_exporters.sources import discover
 from paceline_exporters.sources.contract import World
 
+from .diagnosis.runs import Runs
+from .diagnosis.source import DiagnosisSource
 from .itself import Itself
 
 HEAD = """# Metrics
@@ -26,9 +28,10 @@ The tuner's own are in [tuner-metrics.md](tuner-metrics.md).
 
 def page() -> str:
     """The whole page."""
+    world = World()
     owners: list[tuple[str, str, Sequence[Family]]] = [
         (source.name, f"Sampled every {source.period_seconds:g} s.", source.families)
-        for source in discover(World())
+        for source in (*discover(world), DiagnosisSource(Runs(world.rings, lambda _: {})))
     ]
     owners.append((Itself.name, "Sampled by each scrape.", Itself.families))
     return HEAD + "".join(f"\n## {name}\n\n{when}\n\n{table(families)}" for name, when, families in owners)

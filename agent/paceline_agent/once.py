@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from paceline_exporters.metrics import exposition
 from paceline_exporters.sources.contract import Source
 
+from .diagnosis.evidence import NodeEvidence
+from .diagnosis.runs import Runs
+from .diagnosis.source import DiagnosisSource
 from .itself import Itself
 from .ringlist import RingList
 from .sampler import Sampler
@@ -18,6 +21,8 @@ from .web import Exposition
 def one_scrape(settings: Settings, sources: Sequence[Source]) -> str:
     """Every source's first sample, or what could be had within its deadline, as text."""
     samplers = [Sampler(source, settings.series_per_source) for source in sources]
+    runs = Runs(settings.world.rings, NodeEvidence(samplers).of)
+    samplers.append(Sampler(DiagnosisSource(runs), settings.series_per_source))
     for sampler in samplers:
         sampler.start()
     began = time.monotonic()

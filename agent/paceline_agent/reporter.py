@@ -20,7 +20,7 @@ import aiohttp
 from paceline_exporters.messages import Acknowledgement, MessageError, Report, RingMark, RingReport
 from paceline_exporters.rings import RingDirectory, RingReader
 
-from .reports import ring_report
+from .reports import ring_report, with_evidence
 from .spool import Spool
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,8 @@ RESULTS = ("accepted", "replayed", "rejected", "failed", "spooled", "spool_faile
 
 
 Wanted = Callable[[str, RingReader], bool]
+EvidenceOf = Callable[[str, int], Mapping[str, float]]
+"""What the node saw lately of a rank of a run."""
 
 
 class TunerAway(Exception):
@@ -70,6 +72,7 @@ class Reporter:
         spool: Spool,
         pace: Pace = Pace(),
         clock: Callable[[], float] = time.monotonic,
+        evidence_of: EvidenceOf = lambda *_: {},
     ) -> None:
         self.spool = spool
         self.results = dict.fromkeys(RESULTS, 0)
@@ -78,6 +81,7 @@ class Reporter:
         self._directory = RingDirectory(rings)
         self._pace = pace
         self._clock = clock
+        self._evidence_of = evidence_of
         self._marks: dict[str, RingMark] = spool.marks()
         self._acknowledged: dict[str, RingMark] = {}
         self._told_alive: dict[str, bool] = {}
@@ -232,7 +236,8 @@ class Reporter:
 
     def _report(self, ring: str, reader: RingReader) -> RingReport | None:
         died = self._told_alive.get(ring, True) != reader.alive()
-        return ring_report(reader, self._marks.get(ring), self._pace.records_per_ring, always=died)
+        report = ring_report(reader, self._marks.get(ring), self._pace.records_per_ring, always=died)
+        return report and with_evidence(report, self._evidence_of(report.run_id, report.rank))
 
     def _encode(self, batch: Sequence[RingReport]) -> bytes:
         return json.dumps(Report("agent", self._node, batch).encode()).encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from paceline_exporters.attach import layout
@@ -35,6 +36,13 @@ def ring_report(
         window=window,
         **_identity(header),
     )
+
+
+def with_evidence(report: RingReport, evidence: Mapping[str, float]) -> RingReport:
+    """The report whose window carries what the node saw."""
+    if report.window is None or not evidence:
+        return report
+    return replace(report, window=replace(report.window, evidence=evidence))
 
 
 def _identity(header: Header) -> dict[str, Any]:

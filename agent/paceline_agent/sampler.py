@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from paceline_exporters.metrics import Renderer, Section
+from paceline_exporters.metrics import Renderer, Samples, Section
 from paceline_exporters.sources.contract import Source
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ class Finished:
     """The last good sample."""
 
     section: Section
+    samples: Samples
     at: float
     """Monotonic, seconds: when the sample was begun."""
     wall: float
@@ -113,7 +114,7 @@ class Sampler:
             self.check_deadline()
             with self._lock:
                 self._began = None
-                self.finished = Finished(section, began, wall)
+                self.finished = Finished(section, samples, began, wall)
                 if samples.problem is not None:
                     self._fail(samples.problem)
                 else:

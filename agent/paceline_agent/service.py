@@ -10,6 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from paceline_exporters.metrics import check_owners
 from paceline_exporters.sources.contract import Source
 
+from .access import Access
+from .diagnosis.evidence import NodeEvidence
+from .diagnosis.pages import RunPages
+from .diagnosis.runs import Runs
+from .diagnosis.source import DiagnosisSource
 from .itself import Itself
 from .reporter import Reporter
 from .ringlist import RingList
@@ -30,30 +35,37 @@ class Agent:
 
     def __init__(self, settings: Settings, sources: Sequence[Source]) -> None:
         """Raises FamilyError when two sources claim one family."""
-        check_owners([(Itself.name, Itself.families), *((source.name, source.families) for source in sources)])
         self._settings = settings
-        self._samplers = [Sampler(source, settings.series_per_source) for source in sources]
+        samplers = [Sampler(source, settings.series_per_source) for source in sources]
+        self._runs = Runs(settings.world.rings, NodeEvidence(samplers).of)
+        self._samplers = [*samplers, Sampler(DiagnosisSource(self._runs), settings.series_per_source)]
+        owned = [(sampler.source.name, sampler.source.families) for sampler in self._samplers]
+        check_owners([(Itself.name, Itself.families), *owned])
         self._reporter: Reporter | None = None
         self._web: Web | None = None
         self._serving = False
 
     async def startup(self) -> str:
-        """Begin to sample, listen and report; returns the URL. Raises SpoolError and ListenError."""
+        """Begin to sample, listen and report; returns the URL. Raises SpoolError, WebConfigError, ListenError."""
         settings = self._settings
         # What blocks is short and rare; more threads would only cost memory.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2, "agent"))
         self._tasks = Tasks()
         self._rings = RingList(settings.world.rings)
-        self._reporter = _reporter(settings)
-        itself = Itself(settings.world.node, self._samplers, self._rings, self._reporter)
-        self._web = Web(settings, Exposition(itself, self._samplers, settings.series_per_source))
+        self._reporter = _reporter(settings, self._runs)
+        access = Access(settings.web_config_file)
+        itself = Itself(settings.world.node, self._samplers, self._rings, self._reporter, access)
+        shown = Exposition(itself, self._samplers, settings.series_per_source)
+        self._web = Web(settings, shown, access, RunPages(self._runs, settings.world.node))
         url = await self._web.start()
         host, _ = split_address(settings.listen_address)
-        if not is_loopback(host):
+        if not is_loopback(host) and not access.authenticated:
             log.warning("listening on %s without authentication: anyone who reaches it can read it", url)
         for sampler in self._samplers:
             sampler.start()
         self._tasks.start("web-watch", self._web.watch())
+        if settings.web_config_file is not None:
+            self._tasks.start("web-config", access.follow())
         self._tasks.start("ring-sweep", self._rings.sweep(settings.ring_retention_seconds))
         if self._reporter is not None:
             self._tasks.start("reporter", self._reporter.run(settings.report_seconds))
@@ -85,12 +97,13 @@ class Agent:
             sampler.stop()
 
 
-def _reporter(settings: Settings) -> Reporter | None:
+def _reporter(settings: Settings, runs: Runs) -> Reporter | None:
     if settings.tuner_url is None:
         return None
     directory = spool_directory(settings.spool_directory, settings.world.node, settings.tuner_url)
     spool = Spool(directory, settings.spool_bytes)
-    return Reporter(settings.tuner_url, settings.world.node, settings.world.rings, spool)
+    world = settings.world
+    return Reporter(settings.tuner_url, world.node, world.rings, spool, evidence_of=runs.evidence)
 
 
 async def _last_report(reporter: Reporter) -> None:

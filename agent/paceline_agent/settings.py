@@ -39,6 +39,8 @@ class Settings:
 
     listen_address: str = DEFAULT_ADDRESS
     """host:port, :port or [host]:port; port 0 takes a free one. Raises SettingsError."""
+    web_config_file: Path | None = None
+    """TLS and authentication, as Prometheus' exporters take them; None: neither."""
     world: World = field(default_factory=World)
     ring_retention_seconds: float = 3600.0
     """Rings that nobody holds are removed after this."""
@@ -63,6 +65,8 @@ class Settings:
             self.world.rings.is_dir() and os.access(self.world.rings, os.R_OK | os.X_OK)
         ):
             raise SettingsError(f"--rings.directory: {self.world.rings} is not a directory this user can read")
+        if self.series_per_source < 1:
+            raise SettingsError(f"--limits.series: expected at least 1, got {self.series_per_source}")
         if self.tuner_url is not None:
             _check_url(self.tuner_url)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import html
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -14,10 +14,13 @@ from aiohttp.typedefs import Handler
 from paceline_exporters.messages import SCHEMA
 from paceline_exporters.metrics import CONTENT_TYPES, Family, Renderer, Section, exposition, exposition_gzip
 
+from .access import Access
+from .diagnosis.pages import RUNS, RunPages
 from .itself import Itself
 from .negotiation import accepts_gzip, choose_format
 from .sampler import Sampler
 from .settings import Settings, split_address
+from .tls_door import TlsDoors
 
 PAGES = ("/metrics", "/healthz", "/readyz", "/v1/rings")
 STUCK_SECONDS = 5.0
@@ -65,29 +68,38 @@ class Exposition:
 class Web:
     """Serves one agent."""
 
-    def __init__(self, settings: Settings, shown: Exposition) -> None:
+    def __init__(self, settings: Settings, shown: Exposition, access: Access, runs: RunPages) -> None:
         self._settings = settings
         self._shown = shown
+        self._runs = runs
+        self._access = access
         self._scraping = 0
         self._beat = time.monotonic()
         self._met: dict[asyncio.BaseProtocol, float] = {}
         self._runner: web.AppRunner | None = None
+        self._doors: TlsDoors | None = None
         self._server: asyncio.Server | None = None
 
     async def start(self) -> str:
         """Listen; returns the URL. Raises ListenError."""
         app = web.Application(middlewares=[self._limit])
+        app.on_response_prepare.append(self._access.add_headers)
         handlers = (self._metrics, self._healthz, self._readyz, self._rings)
         app.add_routes([web.get(path, handler) for path, handler in zip(PAGES, handlers, strict=True)])
+        app.add_routes(self._runs.routes())
         app.router.add_get("/", self._index)
         line = self._settings.limits.line_bytes
         self._runner = web.AppRunner(app, access_log=None, max_line_size=line, max_field_size=line)
         await self._runner.setup()
         host, port = split_address(self._settings.listen_address)
         assert self._runner.server is not None
+        entrance: Callable[[], asyncio.Protocol] = self._runner.server
+        if self._access.encrypted:
+            silent = self._settings.limits.silent_seconds
+            entrance = self._doors = TlsDoors(self._runner.server, self._access.context, silent)
         try:
             self._server = await asyncio.get_running_loop().create_server(
-                self._runner.server, host or None, port, backlog=self._settings.limits.connections
+                entrance, host or None, port, backlog=self._settings.limits.connections
             )
         except OSError as error:
             await self._runner.cleanup()
@@ -95,12 +107,14 @@ class Web:
                 f"cannot listen on {self._settings.listen_address} ({error.strerror}): "
                 "free the port or set --web.listen-address"
             ) from error
-        return _url(self._server)
+        return _url(self._server, "https" if self._access.encrypted else "http")
 
     async def stop(self) -> None:
         """Take no more connections, end those that are open."""
         if self._server is not None:
             self._server.close()
+        if self._doors is not None:
+            self._doors.close()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -119,6 +133,8 @@ class Web:
         self._met = {c: self._met.get(c, now) for c in self._runner.server.connections}
         silent = sorted((c for c, met in self._met.items() if met != SPOKE), key=self._met.__getitem__)
         excess = len(self._met) - limits.connections
+        if self._doors is not None:
+            self._doors.close(most=max(0, -excess))
         for index, connection in enumerate(silent):
             if index < excess or now - self._met[connection] > limits.silent_seconds:
                 _abort(connection)
@@ -128,7 +144,7 @@ class Web:
         self._met[request.protocol] = SPOKE
         if request.can_read_body:
             raise web.HTTPRequestEntityTooLarge(max_size=0, actual_size=request.content_length or 1)
-        return await handler(request)
+        return await self._access.refusal(request) or await handler(request)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         if self._scraping >= self._settings.limits.concurrent_scrapes:
@@ -180,7 +196,7 @@ class Web:
 
     async def _index(self, _request: web.Request) -> web.Response:
         sources = [self._shown.itself.name, *(sampler.source.name for sampler in self._shown.samplers)]
-        links = [(page, page) for page in PAGES]
+        links = [(page, page) for page in (*PAGES, RUNS)]
         links += [(f"/metrics?name[]={name}", f"source {name} only") for name in sources]
         items = "".join(f'<li><a href="{html.escape(to)}">{html.escape(text)}</a></li>' for to, text in links)
         head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Paceline agent</title>'
@@ -207,6 +223,6 @@ def _abort(connection: asyncio.BaseProtocol) -> None:
         transport.abort()
 
 
-def _url(server: asyncio.Server) -> str:
+def _url(server: asyncio.Server, scheme: str) -> str:
     host, port, *_ = server.sockets[0].getsockname()
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

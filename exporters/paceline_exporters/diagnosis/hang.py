@@ -75,6 +75,9 @@ class HangWatch:
             return None
         rank = min(ranks, key=lambda one: (ranks[one].step, ORDER.get(ranks[one].phase, 0), one))
         where = ranks[rank]
+        if where.seconds <= LEAST_SECONDS:  # no limit is shorter
+            self.standing = None
+            return None
         limit = self._limit(where.phase, latest)
         if not everyone and where.phase in WAITING:
             limit = max(limit, ELSEWHERE_SECONDS, 2.0 * max(map(_longest, self._pauses.values())))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 FieldValues = Mapping[str, float]
 """Names of `layout.STEP_FIELDS` to known values; what is unknown is not in it."""
@@ -20,6 +21,8 @@ class JobStep:
     ranks: Mapping[int, FieldValues]
     complete: bool
     """All ranks of the run are in it."""
+    views: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What was made of it once, for all who ask (see `phases`)."""
 
 
 class Alignment:

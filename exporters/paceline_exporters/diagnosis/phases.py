@@ -6,13 +6,13 @@ others wait for it, in the gradient all-reduce at the end of the backward pass o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from .jobsteps import JobStep
 
 # Phase -> fields that measure a rank's own work in it; the first known one counts. Device time before host time:
 # on a GPU the host only launches. Backward never from backward_seconds, which contains the wait.
-WORK: Mapping[str, Sequence[str]] = {
+WORK: Mapping[str, tuple[str, ...]] = {
     "data_wait": ("data_wait_seconds",),
     "forward": ("gpu_forward_seconds", "forward_seconds"),
     "backward": ("gpu_backward_compute_seconds", "backward_compute_seconds", "ddp_compute_seconds"),
@@ -25,13 +25,14 @@ TOKENS = ("tokens", "samples")
 """Padding included, since devices compute on padding too."""
 
 
-def first(step: JobStep, names: Sequence[str]) -> dict[int, float]:
-    """By rank the first of these fields that any rank knows: ranks are compared in the same field."""
-    for name in names:
-        known = {rank: values[name] for rank, values in step.ranks.items() if name in values}
-        if known:
-            return known
-    return {}
+def first(step: JobStep, names: tuple[str, ...]) -> dict[int, float]:
+    """By rank the first of these fields that any rank knows: ranks are compared in the same field. Not to be
+    changed."""
+    found: dict[int, float] | None = step.views.get(names)
+    if found is None:
+        known = ({rank: v[name] for rank, v in step.ranks.items() if name in v} for name in names)
+        found = step.views[names] = next(filter(None, known), {})
+    return found
 
 
 def waiting(step: JobStep) -> dict[int, float]:
@@ -46,8 +47,12 @@ def waiting(step: JobStep) -> dict[int, float]:
 
 def step_seconds(step: JobStep) -> float | None:
     """Wall time of the step: the median over its ranks."""
-    known = sorted(values["step_seconds"] for values in step.ranks.values() if "step_seconds" in values)
-    return (known[(len(known) - 1) // 2] + known[len(known) // 2]) / 2 if known else None
+    if step_seconds not in step.views:
+        known = sorted(values["step_seconds"] for values in step.ranks.values() if "step_seconds" in values)
+        middle = (known[(len(known) - 1) // 2] + known[len(known) // 2]) / 2 if known else None
+        step.views[step_seconds] = middle
+    seconds: float | None = step.views[step_seconds]
+    return seconds
 
 
 def is_disturbed(step: JobStep) -> bool:

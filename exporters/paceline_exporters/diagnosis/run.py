@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from .blocks import Blocks
 from .causes import explained
 from .communication import CommunicationWatch
 from .evidence import Evidence
@@ -26,11 +27,13 @@ class RunDiagnosis:
 
     def __init__(self, expected_ranks: int) -> None:
         self._alignment = Alignment(expected_ranks)
+        self._blocks = Blocks()
         self._straggler = StragglerWatch()
         self._communication = CommunicationWatch()
         self._regression = RegressionWatch()
         self._hang = HangWatch()
-        self._evidence: dict[int, Evidence] = {}
+        self.evidence: dict[int, Evidence] = {}
+        """What each rank's node saw lately."""
         self._nodes: dict[int, str] = {}
         self._latest: deque[JobStep] = deque(maxlen=LATEST_STEPS)
         self._shares: deque[StepShares] = deque(maxlen=LATEST_STEPS)
@@ -47,13 +50,14 @@ class RunDiagnosis:
 
     def saw(self, rank: int, evidence: Evidence) -> None:
         """What the rank's node saw lately; replaces what it said before."""
-        self._evidence[rank] = evidence
+        self.evidence[rank] = evidence
 
     def add(self, rank: int, values: FieldValues) -> list[Finding]:
         """One step record; what it settled."""
         self._hang.learn(values)
         self._alignment.add(rank, values)
-        return [finding for step in self._alignment.ready() for finding in self._take(step)]
+        blocks = (self._blocks.add(step) for step in self._alignment.ready())
+        return [finding for block in blocks if block is not None for finding in self._take(block)]
 
     def stands(self, ranks: Mapping[int, Progress], everyone: bool) -> Finding | None:
         """Where the ranks that live and train are now; a standstill that was not told before.
@@ -66,6 +70,11 @@ class RunDiagnosis:
         told = self._told(found)
         self.findings.append(told)
         return told
+
+    @property
+    def latest(self) -> Sequence[JobStep]:
+        """The latest steps."""
+        return self._latest
 
     @property
     def shares(self) -> Shares | None:
@@ -97,7 +106,7 @@ class RunDiagnosis:
         return found
 
     def _told(self, finding: Finding) -> Finding:
-        told = explained(finding, self._evidence)
+        told = explained(finding, self.evidence)
         return told if told.rank is None else replace(told, node=self._nodes.get(told.rank, ""))
 
     def _current(self) -> list[Finding]:
@@ -120,4 +129,4 @@ class RunDiagnosis:
 
     def _throttled(self) -> dict[int, float]:
         name = "gpu_throttled_ratio"
-        return {rank: seen[name] for rank, seen in self._evidence.items() if name in seen}
+        return {rank: seen[name] for rank, seen in self.evidence.items() if name in seen}

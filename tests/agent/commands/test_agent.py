@@ -112,6 +112,10 @@ def test_a_port_in_use(start_agent: Any, command: list[str]) -> None:
         ("--path.procfs=/nonexistent", "--path.procfs"),
         ("--rings.directory=/etc/hostname", "--rings.directory"),
         ("--rings.retention=soon", "--rings.retention"),
+        ("--limits.series=0", "--limits.series"),
+        ("--ethtool.include=(", "--ethtool.include"),
+        ("--peak.flops=0", "--peak.flops"),
+        ("--web.config.file=/nonexistent", "--web.config.file"),
         ("--tuner.url=tuner:1", "--tuner.url"),
     ],
 )

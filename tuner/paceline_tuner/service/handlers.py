@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any, NoReturn
 
@@ -9,7 +10,7 @@ from aiohttp import web
 
 from paceline_exporters.messages import Outcome, Report, require
 
-from . import asks, ends, heartbeats, studies, views
+from . import asks, ends, explaining, heartbeats, studies, views
 from . import metrics as own_metrics
 from . import windows as window_store
 from .errors import CorrectRequest, TryAgain
@@ -109,6 +110,12 @@ async def windows(service: Service, request: web.Request) -> web.Response:
 async def heartbeat(service: Service, request: web.Request) -> web.Response:
     """Whether a run goes on, and why."""
     return web.json_response((await service.transact(heartbeats.beat, request.match_info["run_id"])).encode())
+
+
+async def explanation(service: Service, request: web.Request) -> web.Response:
+    """Why a run's steps take as long as they do, on which rank, and what to do about it."""
+    reports = await service.transact(explaining.stored, request.match_info["run_id"])
+    return web.json_response(await asyncio.to_thread(explaining.explain, reports))
 
 
 async def end(service: Service, request: web.Request) -> web.Response:

@@ -45,6 +45,16 @@ ANSWER = {
 }
 END = {"allOf": [reference("Outcome"), _object(request_id=TEXT)]}
 
+EXPLANATION = _object(
+    run_id=TEXT,
+    attempt={"type": "integer"},
+    world_size={"type": "integer"},
+    verdict=_object(kind=TEXT, summary=TEXT, advice=TEXT, knobs={"type": "array", "items": TEXT}, numbers=FREE),
+    history={"type": "array", "items": FREE},
+    evidence=FREE,
+    missing={"type": "array", "items": TEXT},
+)
+
 
 @dataclass(frozen=True)
 class Route:
@@ -110,6 +120,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("POST", f"{RUN}/heartbeat", handlers.heartbeat, reference("Decision"), errors=(404,)),
     Route("POST", f"{RUN}/end", handlers.end, _object(state=TEXT, reason=TEXT), END, errors=(400, 404)),
+    Route("GET", f"{RUN}/explain", handlers.explanation, EXPLANATION, errors=(404,)),
     Route("GET", "/openapi.json", handlers.openapi),
     Route("GET", "/healthz", handlers.healthz),
     Route("GET", "/readyz", handlers.readyz),

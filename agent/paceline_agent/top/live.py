@@ -1,0 +1,135 @@
+"""The runs as they go on, across agents: the same diagnosis that `explain` makes, fed as records come."""
+
+from __future__ import annotations
+
+import statistics
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from paceline_exporters.diagnosis.evidence import Evidence
+from paceline_exporters.diagnosis.hang import PHASE_FIELDS, Progress
+from paceline_exporters.diagnosis.replay import values_of
+from paceline_exporters.diagnosis.run import RunDiagnosis
+from paceline_exporters.messages import RingReport
+
+from ..diagnosis.asking import Steps
+
+RECENT_STEPS = 20
+"""Step time, shares and rates are over so many."""
+PHASES = ("data_wait", "sync_wait", "forward", "backward", "optimizer", "other")
+
+
+@dataclass
+class LiveRank:
+    """One rank of the latest attempt."""
+
+    rank: int
+    node: str
+    agent: str
+    """URL of the agent that sees it."""
+    ring: str
+    alive: bool = True
+    step: int | None = None
+    next_record: int = 0
+    exposed_seconds: float | None = None
+    """Communication not hidden in the latest step in which DDP measured it."""
+    evidence: Evidence = field(default_factory=dict)
+    recent: deque[Mapping[str, float]] = field(default_factory=lambda: deque(maxlen=RECENT_STEPS))
+
+    @property
+    def step_seconds(self) -> float | None:
+        """Of the median step."""
+        known = [values["step_seconds"] for values in self.recent if "step_seconds" in values]
+        return statistics.median(known) if known else None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """While in steps; samples where tokens are not counted are not tokens."""
+        known = [(v["tokens"], v["step_seconds"]) for v in self.recent if {"tokens", "step_seconds"} <= v.keys()]
+        seconds = sum(seconds for _, seconds in known)
+        return sum(tokens for tokens, _ in known) / seconds if seconds else None
+
+    def shares(self) -> dict[str, float]:
+        """Of each phase in the time of the latest steps."""
+        sums = {phase: sum(v.get(PHASE_FIELDS[phase], 0.0) for v in self.recent) for phase in PHASES}
+        whole = max(sum(v.get("step_seconds", 0.0) for v in self.recent), sum(sums.values()))
+        return {phase: seconds / whole for phase, seconds in sums.items()} if whole else {}
+
+
+class LiveRun:
+    """The latest attempt of one run, on all agents."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        self.world_size = 1
+        self.ranks: dict[int, LiveRank] = {}
+        self.diagnosis = RunDiagnosis(1)
+        self._attempt = -1
+        self._places: dict[str, Mapping[int, Progress]] = {}
+
+    @property
+    def alive(self) -> bool:
+        """Whether a rank that is seen lives."""
+        return any(rank.alive for rank in self.ranks.values())
+
+    def take(self, agents: Mapping[str, Steps]) -> None:
+        """What agents, by URL, say now; records that were seen before are left out.
+
+        Agents that answer at the same time are to be given together: a step is complete with the ranks known.
+        """
+        reports = [(agent, report) for agent, steps in agents.items() for report in steps.rings]
+        newest = max((report.attempt for _, report in reports), default=-1)
+        if newest > self._attempt or any(self._restarts(report) for _, report in reports):
+            self._attempt, self.diagnosis = max(newest, self._attempt), RunDiagnosis(1)
+            self.ranks.clear()
+            self._places.clear()
+        records: list[tuple[float, int, Mapping[str, float]]] = []
+        for agent, report in reports:
+            if report.attempt == self._attempt and not self._is_of_the_past(report):
+                self._meet(agent, report)
+                records += self._news(report)
+        self.diagnosis.expect(len(self.ranks))
+        for _, rank, values in sorted(records, key=lambda record: record[:2]):
+            self.diagnosis.add(rank, values)
+        self._places |= {agent: steps.progress for agent, steps in agents.items()}
+        places = {rank: place for one in self._places.values() for rank, place in one.items()}
+        self.diagnosis.stands(places, everyone=len(places) >= self.world_size)
+
+    def lose(self, agent: str) -> None:
+        """The agent is away: where its ranks are is not known."""
+        self._places.pop(agent, None)
+
+    def _restarts(self, report: RingReport) -> bool:
+        """A second ring of a rank whose first is dead: a restart that the launcher did not count."""
+        known = self.ranks.get(report.rank)
+        return known is not None and known.ring != report.ring and report.alive and not known.alive
+
+    def _is_of_the_past(self, report: RingReport) -> bool:
+        known = self.ranks.get(report.rank)
+        return known is not None and known.ring != report.ring and not report.alive
+
+    def _meet(self, agent: str, report: RingReport) -> None:
+        rank = self.ranks.get(report.rank)
+        if rank is None or rank.ring != report.ring:
+            rank = self.ranks[report.rank] = LiveRank(report.rank, report.node, agent, report.ring)
+            self.diagnosis.place(report.rank, report.node)
+        rank.agent, rank.alive = agent, report.alive
+        self.world_size = report.world_size
+        if report.window is not None:
+            rank.evidence = report.window.evidence
+            self.diagnosis.saw(report.rank, rank.evidence)
+
+    def _news(self, report: RingReport) -> list[tuple[float, int, Mapping[str, float]]]:
+        window, rank = report.window, self.ranks[report.rank]
+        if window is None:
+            return []
+        found = []
+        for values in values_of(window, max(rank.next_record, window.first)):
+            rank.recent.append(values)
+            rank.exposed_seconds = values.get("ddp_exposed_seconds", rank.exposed_seconds)
+            if "step" in values:
+                rank.step = int(values["step"])
+                found.append((values["step"], report.rank, values))
+        rank.next_record = max(rank.next_record, window.last + 1)
+        return found

@@ -1,0 +1,80 @@
+"""A run explained from the latest step records of its ranks, whoever holds them: agents or a tuner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeGuard
+
+from ..messages import RingReport, Window
+from .explanation import Explanation, RankState, explain, told
+from .findings import Finding
+from .hang import Progress
+from .jobsteps import FieldValues
+from .run import RunDiagnosis
+
+MOST_RECORDS = 32768
+"""Of all ranks together; bounds the time that a replay takes to a second or two."""
+MOST_STEPS = 2048
+LEAST_STEPS = 64
+
+
+def steps_to_ask(ranks: int) -> int:
+    """Records per rank that are enough for a verdict and not too many for a replay of so many ranks."""
+    return max(LEAST_STEPS, min(MOST_STEPS, MOST_RECORDS // max(1, ranks)))
+
+
+def replay(
+    reports: Sequence[RingReport],
+    progress: Mapping[int, Progress] | None = None,
+    before: Iterable[Finding] = (),
+) -> Explanation:
+    """Of the newest attempt among the reports, which are of one run; several of one ring are one after the other.
+
+    `progress`: where the ranks that live are now; `before`: what was found earlier, by whoever was there, kept as
+    far as it is about steps before the first one replayed. Raises ValueError where there is no report.
+    """
+    attempt = max(report.attempt for report in reports)
+    mine = [report for report in reports if report.attempt == attempt]
+    world_size = max(report.world_size for report in mine)
+    ranks: dict[int, list[RingReport]] = {}
+    for report in mine:
+        ranks.setdefault(report.rank, []).append(report)
+    diagnosis = RunDiagnosis(len(ranks))
+    for report in mine:
+        diagnosis.place(report.rank, report.node)
+        if report.window is not None and report.window.evidence:
+            diagnosis.saw(report.rank, report.window.evidence)
+    records = sorted(_records(mine), key=lambda record: record[:2])
+    for _, rank, values in records:
+        diagnosis.add(rank, values)
+    if progress:
+        diagnosis.stands(progress, everyone=len(progress) >= world_size)
+    first = records[0][0] if records else 0.0
+    earlier = [finding for finding in before if finding.since_step < first]
+    states = [_state(rank, ranks[rank]) for rank in sorted(ranks)]
+    return explain(diagnosis, mine[0].run_id, attempt, world_size, states, earlier)
+
+
+def _state(rank: int, reports: Sequence[RingReport]) -> RankState:
+    """Of one rank, all reports on it taken together."""
+    events = told(event for report in reports for event in report.events)
+    return RankState(rank, reports[-1].node, any(report.alive for report in reports), events)
+
+
+def values_of(window: Window, first: int) -> Iterator[FieldValues]:
+    """The known values of each record of a window from number `first` on."""
+    for place in range(first - window.first, window.last - window.first + 1):
+        yield {name: value for name, column in window.columns.items() if _is_known(value := column[place])}
+
+
+def _records(reports: Iterable[RingReport]) -> Iterator[tuple[float, int, FieldValues]]:
+    """Step, rank and values of each record; one without a step has no place."""
+    for report in reports:
+        if report.window is not None:
+            for values in values_of(report.window, report.window.first):
+                if "step" in values:
+                    yield values["step"], report.rank, values
+
+
+def _is_known(value: float | None) -> TypeGuard[float]:
+    return value is not None and value - value == 0.0

@@ -1,0 +1,218 @@
+"""Runs followed through real rings of real processes."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from played_runs import play
+from ring_histories import Story
+
+from paceline_agent.diagnosis.runs import FIELDS, Runs
+from paceline_agent.diagnosis.source import DiagnosisSource
+from paceline_exporters.attach import layout
+from paceline_exporters.diagnosis.findings import Finding
+from paceline_exporters.metrics import Distribution, Renderer, exposition
+
+SLOW = Story(1, ranks=2, step_seconds=0.5, fault="forward", slow_rank=1, by=0.2)
+
+
+@pytest.fixture
+def runs(rings: Path) -> Iterator[Runs]:
+    one = Runs(rings, lambda _: {"cpu_pressure_ratio": 0.1})
+    yield one
+    one.close()
+
+
+def scraped(source: DiagnosisSource) -> str:
+    return exposition([Renderer(source.families, 1000).render(source.sample())], "text").decode()
+
+
+def test_a_run_that_was_there_before_the_agent_is_judged_on_all_its_ranks(runs: Runs, trainer: Any) -> None:
+    play([trainer(rank=0), trainer(rank=1)], SLOW)
+    (run,) = runs.look()
+    assert run.diagnosis.stragglers.keys() == {1}
+    told = runs.explain("run-1")
+    assert told is not None
+    assert (told.verdict.kind, told.verdict.findings[0].node) == ("straggler", "node-a")
+    assert told.evidence[0] == {"cpu_pressure_ratio": 0.1}
+    assert runs.explain("run-2") is None
+
+
+def test_records_are_taken_as_they_come(runs: Runs, trainer: Any) -> None:
+    ranks = [trainer(rank=0), trainer(rank=1)]
+    for first in range(1, 301, 30):
+        play(ranks, SLOW, range(first, first + 30))
+        runs.look()
+    told = runs.explain("run-1")
+    assert told is not None
+    assert [(one.rank, one.since_step) for one in told.verdict.findings] == [(1, pytest.approx(100, abs=3))]
+    assert told.missing[0].startswith("No GPU was sampled") or "split" in told.missing[0]
+
+
+def test_two_runs_are_two(runs: Runs, trainer: Any) -> None:
+    play([trainer(rank=0), trainer(rank=1)], SLOW)
+    play([trainer(rank=0, run_id="run-2", world_size=1)], Story(2, ranks=1, steps=30))
+    assert [(one["run_id"], one["verdict"]) for one in runs.listing()] == []
+    runs.look()
+    listing = runs.listing()
+    assert [(one["run_id"], one["ranks"], one["world_size"]) for one in listing] == [
+        ("run-1", [0, 1], 2),
+        ("run-2", [0], 1),
+    ]
+    assert listing[0]["verdict"] == "straggler"
+    assert "Rank 1" in listing[0]["summary"]
+
+
+def test_a_restart_begins_anew_and_keeps_counts(runs: Runs, trainer: Any) -> None:
+    before = [trainer(rank=0), trainer(rank=1)]
+    play(before, SLOW)
+    runs.look()
+    for one in before:
+        one.kill()
+    play([trainer(rank=0, attempt=1), trainer(rank=1, attempt=1)], Story(2, ranks=2, steps=40, step_seconds=0.5))
+    (run,) = runs.look()
+    assert run.attempt == 1
+    assert run.diagnosis.stragglers == {}
+    assert run.counts["straggler"] == 1
+    assert sum(run.durations.counts) == 340
+
+
+def test_a_restart_that_the_launcher_did_not_count_begins_anew_too(runs: Runs, trainer: Any) -> None:
+    before = [trainer(rank=0), trainer(rank=1)]
+    play(before, SLOW)
+    runs.look()
+    for one in before:
+        one.kill()
+    play([trainer(rank=0), trainer(rank=1)], Story(2, ranks=2, steps=40, step_seconds=0.5))
+    (run,) = runs.look()
+    told = runs.explain("run-1")
+    assert told is not None
+    assert (told.steps, told.alive, run.counts["straggler"]) == ((1, 40), True, 1)
+
+
+def test_files_outlive_their_processes_and_tell_how_they_ended(rings: Path, trainer: Any) -> None:
+    ranks = [trainer(rank=0), trainer(rank=1)]
+    play(ranks, SLOW)
+    ranks[1].event("exception", type="RuntimeError", message="no")
+    for one in ranks:
+        one.kill()
+    runs = Runs(rings, lambda _: {}, keep_ended_seconds=math.inf)
+    runs.look()
+    told = runs.explain("run-1")
+    runs.close()
+    assert told is not None
+    assert (told.alive, told.verdict.kind) == (False, "straggler")
+    assert [event.detail["type"] for event in told.ranks[1].events] == ["RuntimeError"]
+
+
+def test_a_run_that_ended_is_forgotten(rings: Path, trainer: Any) -> None:
+    one = trainer(rank=0)
+    play([one], Story(1, ranks=1, steps=10))
+    runs = Runs(rings, lambda _: {}, keep_ended_seconds=0.0)
+    assert len(runs.look()) == 1
+    one.kill()
+    assert runs.look() == []
+    runs.close()
+
+
+def test_a_ring_that_is_removed_leaves_what_was_seen_of_it(runs: Runs, rings: Path, trainer: Any) -> None:
+    play([trainer(rank=0), trainer(rank=1)], SLOW)
+    runs.look()
+    for file in rings.glob("*.ring"):
+        file.unlink()
+    runs.look()
+    told, steps = runs.explain("run-1"), runs.steps("run-1", 10)
+    assert told is not None
+    assert (told.verdict.kind, told.alive) == ("straggler", False)
+    assert steps == ([], {})
+
+
+def test_steps_come_with_their_evidence_and_where_the_rank_is(runs: Runs, trainer: Any) -> None:
+    play([trainer(rank=0), trainer(rank=1)], SLOW)
+    runs.look()
+    found = runs.steps("run-1", 5)
+    assert found is not None
+    reports, places = found
+    windows = [report.window for report in reports if report.window is not None]
+    assert [(window.first, window.last) for window in windows] == [(295, 299)] * 2
+    assert windows[1].columns["step"] == [296.0, 297.0, 298.0, 299.0, 300.0]
+    assert windows[0].evidence == {"cpu_pressure_ratio": 0.1}
+    assert [places[rank].step for rank in (0, 1)] == [300, 300]
+    assert runs.steps("run-2", 5) is None
+
+
+def test_a_standstill_is_told_once_with_the_rings(rings: Path, trainer: Any) -> None:
+    told: list[tuple[str, Finding, Mapping[int, Path]]] = []
+    runs = Runs(rings, lambda _: {}, on_hang=lambda *what: told.append(what))
+    ranks = [trainer(rank=0), trainer(rank=1)]
+    play(ranks, Story(1, ranks=2, steps=30, step_seconds=0.05))
+    for one in ranks:  # its latest step ended a minute ago
+        one.steps({"step": 31, "step_seconds": 0.05, "monotonic": time.monotonic() - 60})
+    source = DiagnosisSource(runs)
+    assert 'paceline_run_hung{run_id="run-1"} 1' in scraped(source)
+    assert 'paceline_run_findings_total{run_id="run-1",kind="hang"} 1' in scraped(source)
+    ((run_id, finding, paths),) = told
+    assert (run_id, finding.kind) == ("run-1", "hang")
+    assert {path.stem for path in paths.values()} == {one.ring for one in ranks}
+    ranks[0].event("end", how="finished")
+    ranks[1].event("end", how="finished")
+    assert 'paceline_run_hung{run_id="run-1"} 0' in scraped(source)
+    source.close()
+
+
+def test_where_a_rank_is_comes_from_its_ring(runs: Runs, rings: Path, trainer: Any) -> None:
+    one = trainer(rank=0, world_size=1)
+    play([one], Story(1, ranks=1, steps=30))
+    runs.look()
+    found = runs.steps("run-1", 1)
+    assert found is not None and found[1][0].phase == ""
+    word = int((time.monotonic() - 7) * 1e6) << 4 | layout.BACKWARD
+    with (rings / f"{one.ring}.ring").open("r+b") as file:
+        file.seek(layout.PHASE_OFFSET)
+        file.write(layout.PHASE.pack(word))
+    runs.look()
+    found = runs.steps("run-1", 1)
+    assert found is not None
+    place = found[1][0]
+    assert (place.step, place.phase) == (30, "backward")
+    assert place.seconds >= 7
+
+
+def test_a_hostile_file_costs_itself_only(runs: Runs, rings: Path, trainer: Any) -> None:
+    play([trainer(rank=0), trainer(rank=1)], SLOW)
+    (rings / f"{7:032x}.ring").write_bytes(b"\xff" * 4096)
+    trainer(rank=-7, run_id="run-3", world_size="many", attempt=[1], node=None)
+    assert [run.run_id for run in runs.look()] == ["run-1", "run-3"]
+
+
+def test_metrics_of_a_run(runs: Runs, trainer: Any) -> None:
+    play([trainer(rank=0), trainer(rank=1)], SLOW)
+    text = scraped(DiagnosisSource(runs))
+    assert 'paceline_run_verdict{run_id="run-1",verdict="straggler"} 1' in text
+    assert 'paceline_run_verdict{run_id="run-1",verdict="healthy"} 0' in text
+    assert 'paceline_run_findings_total{run_id="run-1",kind="straggler"} 1' in text
+    assert 'paceline_rank_straggler_ratio{run_id="run-1",rank="0"} 0.0' in text
+    share = next(
+        line for line in text.splitlines() if line.startswith("paceline_rank_straggler") and '"1"' in line
+    )
+    assert float(share.split()[1]) == pytest.approx(0.2, abs=0.05)
+    assert 'paceline_run_step_duration_seconds_count{run_id="run-1"} 300' in text
+
+
+def test_durations_are_of_steps_not_of_ranks(runs: Runs, trainer: Any) -> None:
+    ranks = [trainer(rank=0), trainer(rank=1)]
+    for one in ranks:
+        one.steps({"step": 1, "step_seconds": 0.3}, {"step": 2, "step_seconds": 7.0})
+    (run,) = runs.look()
+    assert isinstance(run.durations, Distribution)
+    assert (sum(run.durations.counts), run.durations.sum) == (2, pytest.approx(7.3))
+
+
+def test_the_fields_that_a_diagnosis_reads_are_few() -> None:
+    assert len(FIELDS & frozenset(layout.STEP_FIELDS)) < len(layout.STEP_FIELDS)
+    assert {"step", "step_seconds", "tokens", "backward_seconds"} <= FIELDS

@@ -1,0 +1,109 @@
+"""One frame in consoles of all sizes."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from paceline_agent.diagnosis.asking import Steps
+from paceline_agent.top.frame import COLUMNS, Frame, fitting, scaled, seconds
+from paceline_agent.top.scrape import Devices, Gpu
+from paceline_agent.top.watch import Answer, Cluster
+from paceline_exporters.messages import RingReport, Window
+
+URL = "http://node-1:19470"
+
+
+def cluster(ranks: int = 16, node: str = "node-1") -> Cluster:
+    rings = []
+    for rank in range(ranks):
+        columns = {
+            "step": [float(step) for step in range(1, 41)],
+            "step_seconds": [0.5] * 40,
+            "tokens": [4000.0] * 40,
+            "data_wait_seconds": [0.25 if rank == 9 else 0.05] * 40,
+            "forward_seconds": [0.1] * 40,
+            "backward_seconds": [0.15 if rank == 9 else 0.35] * 40,
+            "ddp_exposed_seconds": [0.05] * 40,
+        }
+        window = Window(0, 39, columns, {"gpu_throttled_ratio": 0.25})
+        rings.append(RingReport(f"{rank}", "run-1", rank, ranks, 0, node, True, 1, window=window))
+    gpus = {f"GPU-{rank}": Gpu(0.97, 640.0, 61.0, 60e9, 80e9) for rank in range(ranks)}
+    of_rank = {("run-1", rank): f"GPU-{rank}" for rank in range(ranks)}
+    found = Cluster([URL])
+    for at, received in ((1.0, 0.0), (2.0, 12.3e9)):
+        devices = Devices(at, gpus, of_rank, rdma=True, received=received, sent=received / 2)
+        found.take([Answer(URL, "", node, {"run-1": Steps(rings, {})}, frozenset({"run-1"}), devices)])
+    return found
+
+
+def drawn(what: Cluster, width: int, height: int | None = None, encoding: str = "utf-8") -> list[str]:
+    buffer = io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True)
+    console = Console(file=buffer, width=width, height=height or 100, color_system=None)
+    options = console.options if height is None else console.options.update_dimensions(width, height)
+    console.print(
+        *("".join(segment.text for segment in line) for line in console.render_lines(Frame(what), options)),
+        sep="\n",
+    )
+    buffer.seek(0)
+    return buffer.read().splitlines()
+
+
+def test_all_there_is_in_a_wide_terminal() -> None:
+    rows = drawn(cluster(2), 160)
+    assert rows[1].rstrip() == "run-1  2 of 2 ranks"
+    assert rows[3].split() == [column.title for column in COLUMNS]
+    assert rows[4].split() == [
+        *(
+            "0",
+            "node-1",
+            "40",
+            "500.0ms",
+            "ddffffbbbbbbbbbbbbbb",
+            "10%",
+            "8k",
+            "97%",
+            "640W",
+            "61C",
+            "75%",
+            "25%",
+        ),
+    ]
+    assert rows[6].rstrip() == "node-1  2 GPUs, RDMA in 12.3GB/s out 6.15GB/s"
+
+
+@pytest.mark.parametrize("width", [1, 5, 20, 40, 60, 80, 100, 120, 200])
+@pytest.mark.parametrize("height", [1, 3, 8, 24, 60])
+def test_no_frame_is_larger_than_its_terminal(width: int, height: int) -> None:
+    rows = drawn(cluster(), width, height)
+    assert len(rows) == height
+    assert max(map(len, rows)) <= width
+
+
+def test_what_matters_stays_longest() -> None:
+    assert [column.title for column in fitting(24)] == ["RANK", "STEP", "SLOW"]
+    assert len(fitting(1)) == 1
+    assert list(fitting(1000)) == list(COLUMNS)
+
+
+def test_the_one_who_holds_up_the_others_is_never_hidden() -> None:
+    rows = drawn(cluster(), 100, 9)
+    assert any(row.startswith("   !9 ") for row in rows)
+    assert any(row.strip() == "and 13 more ranks" for row in rows)
+
+
+def test_names_cannot_write_to_the_terminal() -> None:
+    assert not any("\x1b" in row for row in drawn(cluster(2, "a\x1b[2Jb"), 160))
+
+
+def test_a_terminal_that_knows_only_ascii_gets_ascii() -> None:
+    assert drawn(cluster(), 50, 24, "ascii")
+
+
+def test_numbers_are_short() -> None:
+    assert [scaled(value) for value in (None, 0.0, 999.0, 38123.0, 1.2e12, 5e15)] == [
+        *("-", "0", "999", "38.1k", "1.2T", "5e+03T"),
+    ]
+    assert [seconds(value) for value in (None, 0.0123, 1.5, 120.0)] == ["-", "12.3ms", "1.50s", "120.00s"]
