@@ -50,7 +50,7 @@ def test_a_first_report_tells_all_and_the_next_only_what_is_new(opened: Opened) 
     assert first.header == HEADER
     assert (first.window.first, first.window.last) == (0, 2)
     assert first.window.columns["step"] == [1.0, 2.0, 3.0]
-    assert "gpu_memory_peak_bytes" not in first.window.columns  # unknown throughout
+    assert layout.STEP_FIELDS[-1] not in first.window.columns  # unknown throughout
     assert [event.kind for event in first.events] == ["first_step"]
 
     mark = RingMark(next_record=3, next_event=1, generation=first.generation, known=True)

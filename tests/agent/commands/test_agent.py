@@ -65,12 +65,14 @@ def fill(trainer: Any) -> None:
 
 
 @pytest.mark.parametrize("form", list(GOLDEN))
-async def test_golden_scrape(start_agent: Any, trainer: Any, eventually: Any, form: str) -> None:
+async def test_golden_scrape(start_agent: Any, trainer: Any, eventually: Any, form: str, tmp_path: Path) -> None:
     """Everything the sources show of a fixture host; `UPDATE_GOLDEN=1` writes it anew."""
     fill(trainer)
-    agent = start_agent(f"--path.procfs={TESTS / 'fixtures' / 'procfs'}")
+    (tmp_path / "sys").mkdir()
+    agent = start_agent(f"--path.procfs={TESTS / 'fixtures' / 'procfs'}", f"--path.sysfs={tmp_path / 'sys'}")
     url = f"{agent.url}/metrics?name[]=host&name[]=steps"
-    await eventually(lambda: "paceline_step_loss" in fetch(url), "the steps in /metrics")
+    shown = ("paceline_step_loss", "paceline_host_cpus")
+    await eventually(lambda: all(name in fetch(url) for name in shown), "both sources in /metrics")
     text = fetch(url, GOLDEN[form])
     golden = TESTS / "agent" / "golden" / f"metrics.{form}"
     if os.environ.get("UPDATE_GOLDEN"):
