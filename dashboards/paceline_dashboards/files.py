@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from . import alerts, job, recording, tuner
+from . import alerts, job, node, recording, tuner
 
 DASHBOARDS = Path(__file__).parents[1]
 HEAD = "# Made from dashboards/paceline_dashboards by `python -m paceline_dashboards`.\n"
@@ -20,6 +20,7 @@ def contents() -> Mapping[str, str]:
     """Path below dashboards/ -> text."""
     return {
         "job.json": _json(job.dashboard()),
+        "node.json": _json(node.dashboard()),
         "tuner.json": _json(tuner.dashboard()),
         "rules/recording.yaml": _yaml(recording.document()),
         "rules/alerts.yaml": _yaml(alerts.document()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from .devices import of_rails, of_ranks
 from .panels import RATE, Panel, Query, Row, link, make_dashboard, variable
 from .queries import Ranks
 
@@ -29,6 +30,10 @@ def _cpu(matchers: str = "") -> str:
 
 def _of_agents(expression: str) -> str:
     return f"({expression}) and on (job, instance) {CHOSEN.series('paceline_rank_info')}"
+
+
+def _gpus(expression: str) -> str:
+    return of_ranks(CHOSEN.series("paceline_rank_gpu_info"), expression)
 
 
 NOW = (
@@ -90,6 +95,51 @@ NOW = (
         "stat",
         width=4,
         height=4,
+    ),
+)
+
+WHY = (
+    Panel(
+        "Verdict",
+        "Why a step takes as long as it does; agents that see different nodes may differ. `paceline explain` "
+        "says what to do. n/a before enough is known.",
+        [Query(f"max by (verdict) ({WHOLE.of_run('paceline_run_verdict')}) == 1", "{{verdict}}")],
+        "none",
+        "name",
+        width=5,
+        height=4,
+    ),
+    Panel(
+        "Stands still",
+        "No rank has ended a step, or its phase, for longer than it ever took.",
+        [Query(f"max by (run_id) ({WHOLE.of_run('paceline_run_hung')})")],
+        "none",
+        "stat",
+        width=3,
+        height=4,
+        words={"0": "no", "1": "yes"},
+    ),
+    Panel(
+        "Found so far",
+        "Stragglers, slower communication, regressions and standstills, on all nodes: a 0 was counted.",
+        [Query(f"sum by (kind) ({WHOLE.of_run('paceline_run_findings_total')})", "{{kind}}")],
+        "none",
+        "bars",
+        width=8,
+        height=8,
+    ),
+    Panel(
+        "Where the latest steps' time goes",
+        "Shares of the step. communication: only what nothing hides. n/a before it is known.",
+        [Query(f"max by (part) ({WHOLE.of_run('paceline_run_time_ratio')})", "{{part}}")],
+        "percentunit",
+        "stack",
+    ),
+    Panel(
+        "Stragglers",
+        "What a rank costs all others, as a share of the step; 0 where it is no straggler.",
+        [Query(f"max by (rank) ({CHOSEN.series('paceline_rank_straggler_ratio')})", "rank {{rank}}")],
+        "percentunit",
     ),
 )
 
@@ -180,6 +230,66 @@ TRAINING = (
     ),
 )
 
+RATE_OF_RAIL = f"rate(paceline_rdma_port_transmit_bytes_total[{RATE}])"
+THROTTLE = (
+    'sum by (job, instance, uuid) (rate(paceline_gpu_throttle_seconds_total{reason=~".*thermal|hw_power_brake"}'
+    f"[{RATE}]))"
+)
+GPUS = tuple(
+    Panel(title, text, [Query(_gpus(expression), "rank {{rank}}")], unit, width=6)  # type: ignore[arg-type] # a unit
+    for title, expression, unit, text in (
+        (
+            "Multiprocessors active",
+            "paceline_gpu_sm_active_ratio",
+            "percentunit",
+            "Of the rank's GPU. Needs Hopper or newer; n/a without a GPU.",
+        ),
+        (
+            "Tensor cores active",
+            "paceline_gpu_tensor_active_ratio",
+            "percentunit",
+            "Of the rank's GPU. Needs Hopper or newer; n/a without a GPU.",
+        ),
+        (
+            "Power draw",
+            "paceline_gpu_power_watts",
+            "watt",
+            "Of the rank's GPU: one that draws less than the others computes less, or waits. n/a without a GPU.",
+        ),
+        (
+            "Temperature",
+            'paceline_gpu_temperature_celsius{sensor="gpu"}',
+            "celsius",
+            "Of the rank's GPU. n/a without a GPU.",
+        ),
+        (
+            "Clock",
+            'paceline_gpu_clock_hertz{clock="sm"}',
+            "hertz",
+            "Of the multiprocessors of the rank's GPU. n/a without a GPU.",
+        ),
+        (
+            "Clocks held down by heat or power brake",
+            THROTTLE,
+            "percentunit",
+            "Share of the time on the rank's GPU. n/a without a GPU.",
+        ),
+        (
+            "Sent by the nearest NICs",
+            of_rails(RATE_OF_RAIL),
+            "Bps",
+            "RDMA bytes per second of the ports close to the rank's GPU; a port close to two GPUs counts for "
+            "both.",
+        ),
+        (
+            "Foreign processes",
+            "paceline_gpu_foreign_processes",
+            "none",
+            "On the rank's GPU, that belong to no rank. n/a while processes are hidden.",
+        ),
+    )
+)
+
 NODES = (
     Panel(
         "CPU in use",
@@ -246,6 +356,8 @@ EVENTS = (
     ),
 )
 
+OWNERS, OWN_GPUS = map(CHOSEN.series, ("paceline_rank_owner_info", "paceline_rank_gpu_info"))
+EACH = "job, instance, run_id, rank"
 AGENTS = (
     Panel(
         "Sources",
@@ -278,13 +390,23 @@ AGENTS = (
     ),
     Panel(
         "Ranks",
-        "Where each rank runs.",
+        "Where each rank runs. A row leads to its node.",
         [Query(CHOSEN.series("paceline_rank_info"))],
         "none",
         "info",
-        width=24,
-        height=6,
+        width=12,
         columns=("rank", "local_rank", "device", "node", "instance"),
+        link=("Show its node", "/d/paceline-node?var-node=${__data.fields.node}"),
+    ),
+    Panel(
+        "Whose the ranks are, and their GPUs",
+        "The GPU is the one that the rank's ring names, or on which it holds most memory. n/a where processes "
+        "are hidden and rings name none.",
+        [Query(f"{OWNERS} * on ({EACH}) group_left (uuid) {OWN_GPUS} or on ({EACH}) {OWNERS}")],
+        "none",
+        "info",
+        width=12,
+        columns=("rank", "namespace", "pod", "container", "slurm_job", "uid", "uuid"),
     ),
 )
 
@@ -299,11 +421,16 @@ def dashboard() -> Dashboard:
             variable("run_id", "Run", "paceline_run_info", choose_many=False),
             variable("rank", "Rank", 'paceline_rank_info{run_id="$run_id"}', choose_many=True),
         ],
-        [link("Tuner", "paceline-tuner", "Studies, trials and what is proved")],
+        [
+            link("Tuner", "paceline-tuner", "Studies, trials and what is proved"),
+            link("Node", "paceline-node", "One node: GPUs, fabric, host, and whose they are"),
+        ],
         [
             Row("Now", NOW),
+            Row("Why", WHY),
             Row("Steps", STEPS),
             Row("Training", TRAINING),
+            Row("GPUs of the ranks", GPUS),
             Row("Nodes of the run", NODES),
             Row("Events", EVENTS),
             Row("Agents of the run", AGENTS),

@@ -18,7 +18,18 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 Builder: TypeAlias = bargauge.Panel | stat.Panel | table.Panel | timeseries.Panel
 Unit = Literal[
-    "none", "short", "s", "bytes", "Bps", "percentunit", "suffix: tokens/s", "suffix: samples/s", "suffix:/s"
+    "none",
+    "short",
+    "s",
+    "bytes",
+    "Bps",
+    "hertz",
+    "watt",
+    "celsius",
+    "percentunit",
+    "suffix: tokens/s",
+    "suffix: samples/s",
+    "suffix:/s",
 ]
 
 SOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
@@ -44,8 +55,9 @@ class Panel:
     """What it shows and how to read it."""
     queries: Sequence[Query]
     unit: Unit = "short"
-    kind: Literal["lines", "stack", "stat", "bars", "info", "values"] = "lines"
-    """info: a table of one info series, its labels are the columns. values: a table with a column per query."""
+    kind: Literal["lines", "stack", "stat", "name", "bars", "info", "values"] = "lines"
+    """name: the legend of what holds. info: a table of one info series, its labels are the columns. values: a
+    table with a column per query."""
     width: int = 8
     height: int = 8
     words: Mapping[str, str] = field(default_factory=dict)
@@ -86,7 +98,7 @@ def _target(one: Query, ref: str, kind: str) -> query.Dataquery:
     target = query.Dataquery().expr(one.expression).ref_id(ref).legend_format(one.legend).datasource(SOURCE)
     if kind in ("info", "values"):
         return target.instant().format(PromQueryFormat.TABLE)
-    return target.instant() if kind in ("stat", "bars") else target.range()
+    return target.instant() if kind in ("stat", "name", "bars") else target.range()
 
 
 def _mappings(words: Mapping[str, str]) -> list[model.ValueMapping]:
@@ -135,6 +147,10 @@ def _stat(panel: Panel) -> stat.Panel:
     )
 
 
+def _name(panel: Panel) -> stat.Panel:
+    return _stat(panel).text_mode(look.BigValueTextMode.NAME)
+
+
 def _bars(panel: Panel) -> bargauge.Panel:
     return (
         bargauge.Panel()
@@ -169,6 +185,7 @@ _MAKERS: Mapping[str, Callable[[Panel], Builder]] = {
     "lines": _lines,
     "stack": _stack,
     "stat": _stat,
+    "name": _name,
     "bars": _bars,
     "info": _info,
     "values": _values,

@@ -178,6 +178,9 @@ def dashboard() -> Dashboard:
         "Studies: what was tried, how it ended, what is better than the job's own default, and whether that is "
         "proved.",
         [variable("study", "Study", f"{TUNER}_study_info", choose_many=True)],
-        [link("Job", "paceline-job", "One run: its steps, ranks and nodes")],
+        [
+            link("Job", "paceline-job", "One run: its steps, ranks and nodes"),
+            link("Node", "paceline-node", "One node: GPUs, fabric, host, and whose they are"),
+        ],
         [Row("Studies", STUDIES), Row("Trials and runs", TRIALS), Row("The service", SERVICE)],
     )

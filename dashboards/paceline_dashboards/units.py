@@ -7,8 +7,18 @@ import math
 UNKNOWN = "n/a"
 _THOUSANDS = (("", 1.0), (" K", 1e3), (" Mil", 1e6), (" Bil", 1e9))
 _BINARY = (("B", 1.0), ("KiB", 2.0**10), ("MiB", 2.0**20), ("GiB", 2.0**30), ("TiB", 2.0**40))
+_HERTZ = (("Hz", 1.0), ("kHz", 1e3), ("MHz", 1e6), ("GHz", 1e9))
+_WATTS = (("mW", 1e-3), ("W", 1.0), ("kW", 1e3), ("MW", 1e6))
 _BYTES_PER_SECOND = (("B/s", 1.0), ("kB/s", 1e3), ("MB/s", 1e6), ("GB/s", 1e9))
 _SECONDS = (("ns", 1e-9), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0))
+_SCALES = {
+    "s": _SECONDS,
+    "bytes": _BINARY,
+    "Bps": _BYTES_PER_SECOND,
+    "short": _THOUSANDS,
+    "hertz": _HERTZ,
+    "watt": _WATTS,
+}
 
 
 def shown(value: float | None, unit: str) -> str:
@@ -19,7 +29,9 @@ def shown(value: float | None, unit: str) -> str:
         return f"{_digits(value)}{unit.removeprefix('suffix:')}"
     if unit == "percentunit":
         return f"{_digits(value * 100)} %"
-    scales = {"s": _SECONDS, "bytes": _BINARY, "Bps": _BYTES_PER_SECOND, "short": _THOUSANDS}.get(unit)
+    if unit == "celsius":
+        return f"{_digits(value)} °C"
+    scales = _SCALES.get(unit)
     if scales is None or value == 0:
         return _digits(value) + (f" {scales[-1][0]}" if unit == "s" and scales else "")
     name, size = max(

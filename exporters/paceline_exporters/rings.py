@@ -306,7 +306,7 @@ class RingDirectory:
             if not reader.alive() and reader.last_sign() < horizon:
                 try:
                     for path in (*control.beside(reader.path), reader.path):
-                        path.unlink(missing_ok=path != reader.path)
+                        path.unlink(missing_ok=True)
                 except OSError:
                     continue  # another user's ring: its owner or root removes it
                 removed += 1

@@ -13,7 +13,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARDS = ROOT / "dashboards"
-NAMES = ("job", "tuner")
+NAMES = ("job", "node", "tuner")
 RULES = ("recording", "alerts")
 
 
@@ -48,6 +48,7 @@ def promtool() -> str:
 @pytest.fixture(scope="session")
 def metrics(rules: dict[str, list[dict[str, Any]]]) -> dict[str, set[str] | None]:
     """Name of each series that there may be -> its labels; None: any. Prometheus's own among them."""
+    from paceline_agent.diagnosis.source import DiagnosisSource
     from paceline_agent.itself import Itself
     from paceline_exporters.sources import discover
     from paceline_exporters.sources.contract import World
@@ -55,7 +56,7 @@ def metrics(rules: dict[str, list[dict[str, Any]]]) -> dict[str, set[str] | None
 
     known: dict[str, set[str] | None] = {"up": {"job", "instance"}}
     families = [family for source in discover(World()) for family in source.families]
-    for family in (*families, *Itself.families, *FAMILIES):
+    for family in (*families, *DiagnosisSource.families, *Itself.families, *FAMILIES):
         labels = {*family.labels, "job", "instance"}
         known[family.name] = labels
         if family.type == "histogram":
@@ -71,7 +72,8 @@ def expressions(
     """Where each PromQL expression stands, and the expression with every variable filled in."""
     from paceline_dashboards.reading import asked, filled
 
-    values = {"run_id": "run-1", "rank": ".*", "study": ".*", "__rate_interval": "1m", "__range": "1h"}
+    chosen = {"run_id": "run-1", "rank": ".*", "study": ".*", "node": "node-a", "instance": ".*"}
+    values = {**chosen, "__rate_interval": "1m", "__range": "1h"}
 
     def find() -> list[tuple[str, str]]:
         panels = [

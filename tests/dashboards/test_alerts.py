@@ -27,11 +27,11 @@ def test_rules_do_what_their_tests_say(promtool: str, directory: Path) -> None:
 
 def test_each_alert_has_a_test_that_fires_is_quiet_and_has_no_data(rules: Rules, directory: Path) -> None:
     names = {rule["alert"] for rule in rules["alerts"]}
-    assert len(names) == 10
+    assert len(names) == len(rules["alerts"])
     tested = set()
     for path in (directory / "rules" / "tests").glob("*.yaml"):
         file = yaml.safe_load(path.read_text())
-        if path.stem == "recording":
+        if path.stem.startswith("recording"):
             continue
         [alert] = set(ALERT.findall(path.read_text()))
         fires = [case for case in file["tests"] if f'"{alert}"' in str(case.get("promql_expr_test"))]

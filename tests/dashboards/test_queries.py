@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 Expressions = Callable[[], list[tuple[str, str]]]
-SELECTOR = re.compile(r"\b((?:run|rank|run_phase):\w+:\w+|paceline_\w+|up)\b(?:\{([^}]*)\})?")
+SELECTOR = re.compile(r"\b((?:run|rank|run_phase|gpu|port|nic):\w+:\w+|paceline_\w+|up)\b(?:\{([^}]*)\})?")
 MATCHER = re.compile(r'(\w+)(?:=~|!~|!=|=)"[^"]*"')
 GROUPING = re.compile(r"\b(?:by|on|without|ignoring|group_left|group_right) \(([^)]*)\)")
 

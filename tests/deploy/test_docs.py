@@ -40,7 +40,7 @@ def test_ports_and_addresses_are_the_codes(text: str, ports: dict[str, int]) -> 
 def test_flags_exist(text: str, parse: Callable[[list[str]], Any]) -> None:
     ours = "\n".join(line for line in text.splitlines() if not line.startswith("prometheus "))
     flags = set(re.findall(r"--(?:tuner|spool|web|rings)\.[\w.-]+=[^\s,\]`]+", ours))
-    assert len(flags) == 3
+    assert len(flags) == 4
     parse(["agent", *sorted(flags)])
 
 

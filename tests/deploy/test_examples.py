@@ -144,6 +144,20 @@ def test_all_sidecars_are_the_same(examples: dict[str, list[Object]], pods: Pods
         assert pod["spec"]["volumes"] == first["volumes"]
 
 
+def test_sidecars_know_their_pod(examples: dict[str, list[Object]], pods: Pods) -> None:
+    for name in SIDECARS:
+        for pod in trainers(examples[name], pods):
+            agent = named(pod["spec"]["initContainers"], "paceline-agent")
+            fields = {one["name"]: one["valueFrom"]["fieldRef"]["fieldPath"] for one in agent["env"]}
+            assert (
+                fields.items()
+                >= {
+                    "PACELINE_POD_NAME": "metadata.name",
+                    "PACELINE_POD_NAMESPACE": "metadata.namespace",
+                }.items()
+            ), name
+
+
 def test_images_are_of_this_version(examples: dict[str, list[Object]], pods: Pods, project: Object) -> None:
     for found in examples.values():
         for pod in trainers(found, pods):
@@ -172,7 +186,7 @@ def test_the_node_agents_example_writes_where_the_daemon_set_reads(
 ) -> None:
     (pod,) = trainers(examples["job-with-node-agent"], pods)
     (daemon_set,) = load(deploy / "kubernetes" / "base" / "agent" / "daemonset.yaml")
-    (watched,) = daemon_set["spec"]["template"]["spec"]["volumes"]
+    watched = named(daemon_set["spec"]["template"]["spec"]["volumes"], "rings")
     volume = named(pod["spec"]["volumes"], "paceline-rings")
     assert volume["hostPath"]["path"] == watched["hostPath"]["path"]
     (trainer,) = pod["spec"]["containers"]

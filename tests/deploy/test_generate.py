@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from paceline_agent.diagnosis.source import DiagnosisSource
 from paceline_agent.itself import Itself
 from paceline_exporters.sources import discover
 from paceline_exporters.sources.contract import World
@@ -62,7 +63,12 @@ def test_rules_name_metrics_that_exist(generate: ModuleType, tmp_path: Path) -> 
 def known(directory: Path) -> set[str]:
     """All series that agent and tuner may serve."""
     sources = discover(World(rings=directory))
-    families = [*Itself.families, *FAMILIES, *(family for source in sources for family in source.families)]
+    families = [
+        *DiagnosisSource.families,
+        *Itself.families,
+        *FAMILIES,
+        *(family for source in sources for family in source.families),
+    ]
     histograms = [family.name for family in families if family.type == "histogram"]
     return {family.name for family in families} | {name + suffix for name in histograms for suffix in SUFFIXES}
 

@@ -59,7 +59,7 @@ def test_image_runs_what_the_manifest_runs(
     kind = "daemonset" if name == "agent" else "deployment"
     (manifest,) = load(deploy / "kubernetes" / "base" / name / f"{kind}.yaml")
     spec = manifest["spec"]["template"]["spec"]
-    assert str(spec["securityContext"]["runAsUser"]) == UID
+    assert str(spec["securityContext"]["runAsGroup"]) == UID
     (container,) = spec["containers"]
     assert container["image"] == f"paceline-{name}"
     if name == "tuner":

@@ -16,14 +16,16 @@ from typing import Any
 import pytest
 
 AGENT = 65532
+"""The sidecar's user and group; of the DaemonSet's agent, which is root without capabilities, the group."""
 # Everything is imported before the user changes: the interpreter may stand where only root can read.
 DROP = """
 import json, os, sys
 from pathlib import Path
 from paceline_exporters.attach.recorder import Recorder
 from paceline_exporters.rings import RingDirectory
-directory, user = sys.argv[1], int(sys.argv[2])
-os.setgroups([]); os.setgid(user); os.setuid(user)
+directory, user, group = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+if (user, group) != (os.getuid(), os.getgid()):
+    os.setgroups([]); os.setgid(group); os.setuid(user)
 """
 WRITE = (
     DROP
@@ -56,7 +58,16 @@ def shared() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-def by_init_container(deploy: Path, load: Callable[[Path], list[Any]], shared: Path) -> Path:
+def confined(*command: str) -> list[str]:
+    """The command as a container without capabilities runs it."""
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        pytest.skip("no setpriv here: util-linux brings it")
+    group = ["--clear-groups", f"--regid={AGENT}"]
+    return [setpriv, *group, "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", *command]
+
+
+def by_init_container(deploy: Path, load: Callable[[Path], list[Any]], shared: Path) -> int:
     """As the examples make it, by the agent's own user."""
     (job,) = load(deploy / "kubernetes" / "examples" / "job.yaml")
     line = job["spec"]["template"]["spec"]["initContainers"][0]["command"][-1]
@@ -65,24 +76,21 @@ def by_init_container(deploy: Path, load: Callable[[Path], list[Any]], shared: P
     path = shared / "rings"
     command = [*words[0].split()[:-1], str(path)]
     subprocess.run(command, check=True, user=AGENT, group=AGENT, extra_groups=[])
-    return path
+    return AGENT
 
 
-def by_daemon_set(deploy: Path, load: Callable[[Path], list[Any]], shared: Path) -> Path:
-    """As the DaemonSet makes it: by root with the capabilities of its init container and no others."""
+def by_daemon_set(deploy: Path, load: Callable[[Path], list[Any]], shared: Path) -> int:
+    """As the DaemonSet makes it: by root, of the agent's group, without capabilities."""
     (daemon_set,) = load(deploy / "kubernetes" / "base" / "agent" / "daemonset.yaml")
-    (init,) = daemon_set["spec"]["template"]["spec"]["initContainers"]
-    kept = ",".join(f"+{name.lower()}" for name in init["securityContext"]["capabilities"]["add"])
-    setpriv = shutil.which("setpriv")
-    if setpriv is None:
-        pytest.skip("no setpriv here: util-linux brings it")
+    spec = daemon_set["spec"]["template"]["spec"]
+    (init,) = spec["initContainers"]
+    assert init["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert (spec["securityContext"]["runAsUser"], spec["securityContext"]["runAsGroup"]) == (0, AGENT)
     path = shared / "rings"
     path.mkdir(mode=0o755)
-    confined = [setpriv, "--clear-groups", "--inh-caps=-all", f"--bounding-set=-all,{kept}", "--no-new-privs"]
-    command = [*confined, *init["command"][:-1], str(path)]
-    subprocess.run(command, check=True)
-    subprocess.run(command, check=True)  # and again, as on every start of the pod
-    return path
+    for _ in range(2):  # and again, as on every start of the pod
+        subprocess.run(confined(*init["command"][:-1], str(path)), check=True)
+    return 0
 
 
 @pytest.mark.parametrize("make", [by_init_container, by_daemon_set])
@@ -91,28 +99,30 @@ def test_the_agent_reads_and_removes_what_others_write(
     deploy: Path,
     load: Callable[[Path], list[Any]],
     shared: Path,
-    make: Callable[[Path, Any, Path], Path],
+    make: Callable[[Path, Any, Path], int],
     trainer: int,
 ) -> None:
-    directory = make(deploy, load, shared)
+    agent, directory = make(deploy, load, shared), shared / "rings"
     made = directory.stat()
-    assert (made.st_mode & 0o7777, made.st_uid, made.st_gid) == (0o3777, AGENT, AGENT)
+    assert (made.st_mode & 0o7777, made.st_uid, made.st_gid) == (0o3777, agent, AGENT)
     writer = subprocess.Popen(
-        [sys.executable, "-c", WRITE, str(directory), str(trainer)],
+        [sys.executable, "-c", WRITE, str(directory), str(trainer), str(trainer)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
     assert writer.stdout is not None
     assert writer.stdout.readline().strip(), "no ring was made"
-    assert look(directory, AGENT) == "[1, [true], {}, 0]\n"
+    assert look(directory, agent, AGENT) == "[1, [true], {}, 0]\n"
     writer.communicate()
-    assert look(directory, 54321) == '[0, [], {"permission": 1}, 0]\n'
-    assert look(directory, AGENT) == "[1, [false], {}, 1]\n"
+    assert look(directory, 54321, 54321) == '[0, [], {"permission": 1}, 0]\n'
+    assert look(directory, agent, AGENT) == "[1, [false], {}, 1]\n"
     assert not list(directory.iterdir())
 
 
-def look(directory: Path, user: int) -> str:
-    """Rings, whether they live, what was skipped, how many were removed."""
-    command = [sys.executable, "-c", READ, str(directory), str(user)]
+def look(directory: Path, user: int, group: int) -> str:
+    """Rings, whether they live, what was skipped, how many were removed; root looks without capabilities."""
+    command = [sys.executable, "-c", READ, str(directory), str(user), str(group)]
+    if user == 0:
+        command = confined(*command)
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout

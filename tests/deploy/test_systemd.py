@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import shlex
 import shutil
 import subprocess
@@ -14,10 +15,11 @@ from typing import Any
 import pytest
 
 from paceline_exporters.attach.recorder import DEFAULT_DIRECTORY
+from paceline_exporters.sources.contract import World
 
 UNITS = ("agent", "tuner")
-MOST_EXPOSURE = "20"
-"""Tenths, as `systemd-analyze security` counts: 0 is none, 100 is all."""
+MOST_EXPOSURE = {"agent": "21", "tuner": "20"}
+"""Tenths, as `systemd-analyze security` counts: 0 is none, 100 is all. The agent reads the kernel's log."""
 Tool = Callable[[str, str], str]
 
 
@@ -47,9 +49,19 @@ def test_flags_exist_and_only_loopback_is_listened_on(
 def test_what_is_written_may_be_written(deploy: Path, parse: Callable[[Sequence[str]], Any]) -> None:
     agent, tuner = unit(deploy, "agent"), unit(deploy, "tuner")
     assert agent["ProtectSystem"] == tuner["ProtectSystem"] == "strict"
-    assert Path("/var/lib", agent["StateDirectory"]) in arguments(agent, parse).spool.parents
+    for path in (arguments(agent, parse).spool, arguments(agent, parse).state):
+        assert Path("/var/lib", agent["StateDirectory"]) in path.parents
     assert agent["ReadWritePaths"] == str(arguments(agent, parse).rings) == DEFAULT_DIRECTORY
     assert Path("/var/lib", tuner["StateDirectory"]) in arguments(tuner, parse).database.parents
+
+
+def test_the_agent_has_one_capability_and_few_devices(deploy: Path) -> None:
+    text = (deploy / "systemd" / "paceline-agent.service").read_text()
+    agent = unit(deploy, "agent")
+    assert agent["AmbientCapabilities"] == agent["CapabilityBoundingSet"] == "CAP_SYSLOG"
+    assert agent["DevicePolicy"] == "closed" and "PrivateDevices" not in agent
+    assert re.findall(r"(?m)^DeviceAllow=(.+)$", text) == ["char-nvidia* rw", f"{World().rootfs}dev/kmsg r"]
+    assert (agent["ProtectKernelLogs"], agent["ProtectProc"]) == ("no", "default")
 
 
 @pytest.mark.parametrize("name", UNITS)
@@ -67,7 +79,7 @@ def test_systemd_reads_the_unit(deploy: Path, name: str, tmp_path: Path, tool: T
 def test_unit_is_hardened(deploy: Path, name: str, tmp_path: Path, tool: Tool) -> None:
     analyze = tool("systemd-analyze", "systemd brings it")
     path = shutil.copy(deploy / "systemd" / f"paceline-{name}.service", tmp_path)
-    command = [analyze, "security", "--offline=true", f"--threshold={MOST_EXPOSURE}", str(path)]
+    command = [analyze, "security", "--offline=true", f"--threshold={MOST_EXPOSURE[name]}", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if "unrecognized option" in done.stderr:
         pytest.skip("this systemd cannot judge a unit that is not loaded: 250 or newer can")

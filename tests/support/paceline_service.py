@@ -33,7 +33,7 @@ class Service:
                 text=True,
             )
         assert self._process.stdout is not None
-        found = re.search(r"http://(\S+)", self._process.stdout.readline())
+        found = re.search(r"https?://(\S+)", self._process.stdout.readline())
         assert found, self._log.read_text()
         self.url, self.address = found[0], found[1]
         return self

@@ -17,6 +17,7 @@ core and two warnings to every rank.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import fcntl
 import os
 import struct
@@ -49,7 +50,7 @@ def start(ring: Path) -> None:
     Not in a process of one thread, which may fork: Python warns (since 3.12) whoever forks with several.
     """
     try:
-        if len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208 - names only, no Path for each
+        if len(os.listdir("/proc/self/task")) > 1:
             _Control(ring).start()
     except Exception as error:  # telemetry must not stop training
         failed("answering where a rank stands", error)
@@ -71,14 +72,15 @@ class _Control:
     def start(self) -> None:
         import threading
 
-        self._listener.listen(4)
-        threading.Thread(target=self._serve, name="paceline-control", daemon=True).start()
-
-    def _serve(self) -> None:
+        self._listener.listen(16)
+        thread = threading.Thread(target=self._serve, name="paceline-control", daemon=True)
+        thread.start()
         try:
-            _signal_this_thread(self._poked.fileno(), self._stacks)
+            _signal_thread(thread.native_id, self._poked.fileno(), self._stacks)
         except (OSError, ValueError, RuntimeError) as error:  # a sandbox's kernel may know no F_SETSIG
             failed("answering while the interpreter is stuck", error)
+
+    def _serve(self) -> None:
         while True:
             try:
                 connection, _ = self._listener.accept()
@@ -115,10 +117,8 @@ class _Control:
         if os.getpid() != self._pid:  # a forked child that ends in order
             return
         for path in self._paths:
-            try:
+            with contextlib.suppress(OSError):  # gone, or never made
                 path.unlink()
-            except OSError:  # gone, or never made
-                continue
 
 
 def _bound(path: Path, kind: int) -> Any:
@@ -138,27 +138,24 @@ def _bound(path: Path, kind: int) -> Any:
     return made
 
 
-def _signal_this_thread(poked: int, stacks: int) -> None:
-    """What arrives at `poked` makes faulthandler write all stacks to `stacks`, in this thread and without the GIL."""
+def _signal_thread(thread: int | None, poked: int, stacks: int) -> None:
+    """What arrives at `poked` makes faulthandler write all stacks to `stacks`: in `thread`, without the GIL."""
     import faulthandler
-    import signal
-    import threading
 
     number = _unused_signal()
     faulthandler.register(number, file=stacks, all_threads=True, chain=False)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
     fcntl.fcntl(poked, _F_SETSIG, number)
-    fcntl.fcntl(poked, _F_SETOWN_EX, _OWNER.pack(0, threading.get_native_id()))
+    fcntl.fcntl(poked, _F_SETOWN_EX, _OWNER.pack(0, thread))
     fcntl.fcntl(poked, fcntl.F_SETFL, fcntl.fcntl(poked, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 def _unused_signal() -> int:
-    """The highest real-time signal that this process neither handles nor ignores, also not in C."""
+    """The highest real-time signal that this process neither handles, ignores nor blocks, also in C."""
     import signal
 
     taken = 0
     for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(("SigIgn:", "SigCgt:")):
+        if line.startswith(("SigBlk:", "SigIgn:", "SigCgt:")):
             taken |= int(line.split()[1], 16)
     for number in range(signal.SIGRTMAX, signal.SIGRTMIN, -1):
         if not taken >> (number - 1) & 1:
@@ -167,11 +164,9 @@ def _unused_signal() -> int:
 
 
 def _drain(poked: Any) -> None:
-    while True:
-        try:
+    with contextlib.suppress(BlockingIOError):  # empty
+        while True:
             poked.recv(1)
-        except BlockingIOError:
-            return
 
 
 def _flight_recorder() -> bytes:
