@@ -11,6 +11,7 @@ from paceline_exporters.metrics import check_owners
 from paceline_exporters.sources.contract import Source
 
 from .access import Access
+from .diagnosis.capture import Capture
 from .diagnosis.evidence import NodeEvidence
 from .diagnosis.pages import RunPages
 from .diagnosis.runs import Runs
@@ -37,7 +38,9 @@ class Agent:
         """Raises FamilyError when two sources claim one family."""
         self._settings = settings
         samplers = [Sampler(source, settings.series_per_source) for source in sources]
-        self._runs = Runs(settings.world.rings, NodeEvidence(samplers).of)
+        state = settings.world.state
+        self._capture = None if state is None else Capture(state / "hangs", settings.world.procfs)
+        self._runs = Runs(settings.world.rings, NodeEvidence(samplers).of, self._capture or _nothing)
         self._samplers = [*samplers, Sampler(DiagnosisSource(self._runs), settings.series_per_source)]
         owned = [(sampler.source.name, sampler.source.families) for sampler in self._samplers]
         check_owners([(Itself.name, Itself.families), *owned])
@@ -56,7 +59,7 @@ class Agent:
         access = Access(settings.web_config_file)
         itself = Itself(settings.world.node, self._samplers, self._rings, self._reporter, access)
         shown = Exposition(itself, self._samplers, settings.series_per_source)
-        self._web = Web(settings, shown, access, RunPages(self._runs, settings.world.node))
+        self._web = Web(settings, shown, access, RunPages(self._runs, self._capture, settings.world.node))
         url = await self._web.start()
         host, _ = split_address(settings.listen_address)
         if not is_loopback(host) and not access.authenticated:
@@ -95,6 +98,10 @@ class Agent:
         self._rings.close()
         for sampler in self._samplers:
             sampler.stop()
+
+
+def _nothing(*_: object) -> None:
+    """There is no directory to keep stacks in."""
 
 
 def _reporter(settings: Settings, runs: Runs) -> Reporter | None:

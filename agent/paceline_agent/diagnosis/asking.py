@@ -57,7 +57,8 @@ def explain_by_agents(peers: Sequence[Peer], run_id: str | None) -> Explanation:
     if found is None:
         raise PeerError("; ".join(troubles))
     hint = ["Name the agents of the other nodes, each with --agent, to see their ranks."] if found.unseen else []
-    return replace(found, missing=[*troubles, *found.missing, *hint])
+    stacks = [line for one in told.values() for line in one.stacks]
+    return replace(found, missing=[*troubles, *found.missing, *hint], stacks=stacks)
 
 
 def choose(run_id: str | None, runs: Sequence[str]) -> str:

@@ -51,6 +51,10 @@ class Captured:
     files: Sequence[str]
     """Paths on this node."""
 
+    def __str__(self) -> str:
+        where = Path(self.files[0]).parent if self.files else "nowhere"
+        return f"step {self.step}: {self.summary} Kept in {where}"
+
     @classmethod
     def read(cls, directory: Path) -> Self:
         """From its directory; raises OSError, MessageError."""

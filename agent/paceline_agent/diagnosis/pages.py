@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from aiohttp import web
@@ -13,6 +13,7 @@ from aiohttp import web
 from paceline_exporters.diagnosis.replay import MOST_STEPS
 from paceline_exporters.messages import SCHEMA, RingReport
 
+from .capture import Capture
 from .runs import Runs
 
 RUNS = "/v1/runs"
@@ -21,8 +22,9 @@ RUNS = "/v1/runs"
 class RunPages:
     """Answers from a thread, one request at a time: a large answer holds up neither scrapes nor the diagnosis."""
 
-    def __init__(self, runs: Runs, node: str) -> None:
+    def __init__(self, runs: Runs, capture: Capture | None, node: str) -> None:
         self._runs = runs
+        self._capture = capture
         self._node = node
         self._turn = asyncio.Lock()
 
@@ -44,7 +46,10 @@ class RunPages:
 
         def explain() -> dict[str, Any] | None:
             found = self._runs.explain(run_id)
-            return None if found is None else {**found.encode(), "reporter": self._node}
+            if found is None:
+                return None
+            kept = () if self._capture is None else [str(one) for one in self._capture.listing(run_id)]
+            return {**replace(found, stacks=kept).encode(), "reporter": self._node}
 
         return await self._answer(explain, run_id)
 

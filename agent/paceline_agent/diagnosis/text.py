@@ -24,8 +24,8 @@ FORMATS = (
 
 def text(told: Explanation) -> str:
     """The whole answer."""
-    parts = [_head(told), _verdict(told), _findings(told), _evidence(told), _events(told), _missing(told)]
-    blocks = ["\n".join(map(printable, part)) for part in parts]
+    tell = (_head, _verdict, _findings, _evidence, _events, _stacks, _missing)
+    blocks = ["\n".join(map(printable, part(told))) for part in tell]
     return "\n\n".join(filter(None, blocks)) + "\n"
 
 
@@ -105,6 +105,13 @@ def _events(told: Explanation) -> Iterator[str]:
     if lines:
         yield "Events"
     yield from lines
+
+
+def _stacks(told: Explanation) -> Iterator[str]:
+    if told.stacks:
+        yield "While it stood still"
+    for line in told.stacks:
+        yield f"  {line}"
 
 
 def _missing(told: Explanation) -> Iterator[str]:

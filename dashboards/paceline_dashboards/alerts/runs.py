@@ -60,10 +60,10 @@ RUNS = (
     Alert(
         "PacelineRunSlower",
         "warning",
-        "sum by (run_id, kind)"
-        ' (increase(paceline_run_findings_total{kind=~"regression|communication"}[15m])) > 0',
-        "0s",
-        "Run {{ $labels.run_id }} became slower at one point ({{ $labels.kind }}).",
+        'sum by (run_id) (increase(paceline_run_findings_total{kind="regression"}[15m])) > 0'
+        f" and on (run_id) {_PACE} < 0.95 * {_PACE} offset 15m",
+        "5m",
+        "Run {{ $labels.run_id }} became slower at one step, and stays so.",
         "The job's own steps changed, and not by their number of tokens. `paceline explain {{ $labels.run_id }}` "
         "gives the step, and what happened on the node at the same time.",
     ),

@@ -70,6 +70,8 @@ class Explanation:
     """What each rank's node saw lately."""
     missing: Sequence[str] = ()
     """What is not known, and what that keeps from being said; a sentence each."""
+    stacks: Sequence[str] = ()
+    """Of each standstill whose stacks were kept: where its ranks were, and the directory; latest first."""
 
     @property
     def alive(self) -> bool:
@@ -102,6 +104,7 @@ class Explanation:
             history=[_plain(Finding, one) for one in require(data, "history", list)],
             evidence={int(rank): require(evidence, rank, dict) for rank in evidence if rank.isdecimal()},
             missing=require(data, "missing", list),
+            stacks=require(data, "stacks", list) if "stacks" in data else (),
         )
 
 
