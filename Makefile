@@ -25,6 +25,7 @@ bench: $(VENV)/.dev
 	mkdir -p build/bench
 	$(BIN)/python tests/benchmarks/steps.py --output build/bench/steps.json
 	$(BIN)/python tests/benchmarks/diagnosis.py --output build/bench/steps.json
+	$(BIN)/python tests/benchmarks/step_faults.py --output build/bench/steps.json
 	$(BIN)/python tests/benchmarks/agent.py --output build/bench/agent.json
 	$(BIN)/python tests/benchmarks/tuner.py --output build/bench/tuner.json
 

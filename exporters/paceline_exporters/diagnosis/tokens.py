@@ -25,7 +25,7 @@ class TokenSlope:
     @property
     def learnt(self) -> bool:
         """Whether enough was seen, or tokens do not vary."""
-        return self._steps >= LEARNT_STEPS
+        return self._steps >= LEARNT_STEPS or self._variance == 0.0
 
     @property
     def slope(self) -> float:
