@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 MEMORY_STEPS = 100.0
 """Steps over which the slope is learnt (exponential forgetting)."""
+SEEN_STEPS = 3
+"""Steps of equal length after which all are taken to be so."""
 LEARNT_STEPS = 8
 """Steps before the slope is trusted."""
 
@@ -25,7 +27,7 @@ class TokenSlope:
     @property
     def learnt(self) -> bool:
         """Whether enough was seen, or tokens do not vary."""
-        return self._steps >= LEARNT_STEPS or self._variance == 0.0
+        return self._steps >= (LEARNT_STEPS if self._variance else SEEN_STEPS)
 
     @property
     def slope(self) -> float:

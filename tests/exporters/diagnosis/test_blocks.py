@@ -17,18 +17,18 @@ def test_a_long_step_stands_alone() -> None:
 
 def test_short_steps_are_averaged_until_they_are_long() -> None:
     blocks = Blocks()
-    assert blocks.add(step(1, 0.15, tokens=10.0)) is None
-    assert blocks.add(step(2, 0.15, tokens=20.0, ddp_compute_seconds=0.1)) is None
-    block = blocks.add(step(3, 0.15, tokens=30.0))
+    assert blocks.add(step(1, 0.015, tokens=10.0)) is None
+    assert blocks.add(step(2, 0.015, tokens=20.0, ddp_compute_seconds=0.1)) is None
+    block = blocks.add(step(3, 0.015, tokens=30.0))
     assert block is not None and block.number == 3
-    assert block.ranks[1] == pytest.approx({"step_seconds": 0.15, "tokens": 20.0, "ddp_compute_seconds": 0.1})
-    assert blocks.add(step(4, 0.15)) is None
+    assert block.ranks[1] == pytest.approx({"step_seconds": 0.015, "tokens": 20.0, "ddp_compute_seconds": 0.1})
+    assert blocks.add(step(4, 0.015)) is None
 
 
 def test_only_ranks_that_are_in_every_step_are_compared() -> None:
     blocks = Blocks()
-    blocks.add(step(1, 0.3))
-    block = blocks.add(JobStep(2, {1: {"step_seconds": 0.3}}, False))
+    blocks.add(step(1, 0.025))
+    block = blocks.add(JobStep(2, {1: {"step_seconds": 0.025}}, False))
     assert block is not None and set(block.ranks) == {1} and not block.complete
 
 
