@@ -168,7 +168,7 @@ for number, batch in enumerate(loader):
                 model(batch["input_ids"])
         model.train()
         accelerator.save_state(sys.argv[1])
-print(f"LOSSES{accelerator.process_index} {losses}")
+sys.stdout.write(f"LOSSES{accelerator.process_index} {losses}\\n")  # one write: the ranks share the pipe
 accelerator.wait_for_everyone()
 accelerator.end_training()
 """
