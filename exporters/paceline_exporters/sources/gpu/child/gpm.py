@@ -8,6 +8,8 @@ from .asking import Values, put
 from .nvml import Failed, Handle, Lost, Nvml, Unsupported
 from .readings import GPM_METRICS
 
+_IDS = tuple(GPM_METRICS)
+
 
 class Gpm:
     """Of a GPU, or of one of its GPU instances: keeps the sample before, for the metrics are differences."""
@@ -25,7 +27,7 @@ class Gpm:
             earlier, later = self._samples = self._samples or self._allocate()
             self._take(later)
             if self._has_earlier:
-                found = self._nvml.gpm_metrics(GPM_METRICS, earlier, later)
+                found = self._nvml.gpm_metrics(_IDS, earlier, later)
                 put(values, ((*GPM_METRICS[metric], percent / 100) for metric, percent in found.items()))
         except (Lost, Unsupported):
             raise

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import struct
 import sys
 import time
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 _util = types.ModuleType("ctypes.util")
@@ -73,8 +74,14 @@ _NAME_OF: dict[int, str] = {
     for name, value in vars(pynvml).items()
     if name.startswith("NVML_ERROR_")
 }
-_MEMBER_OF = {0: "dVal", 1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5: "siVal", 6: "usVal"}
-"""nvmlValueType_t -> member of nvmlValue_t."""
+# Read from the structs' memory: attributes of pynvml's structs cost microseconds each.
+_FIELD = struct.Struct("=8x16xII8x")
+"""nvmlFieldValue_t: field, scope, two times, then valueType, nvmlReturn, and the value."""
+_VALUE_OFFSET = 32
+_VALUES = {kind: struct.Struct(f"={code}") for kind, code in enumerate("dIQQqiH")}
+"""By nvmlValueType_t: double, unsigned, unsigned long, unsigned long long, long long, int, unsigned short."""
+_METRIC = struct.Struct("=IId24x")
+"""nvmlGpmMetric_t: metricId, nvmlReturn, value, and three strings."""
 
 
 class Nvml:
@@ -87,7 +94,7 @@ class Nvml:
         self.driver_version: str = self.call("nvmlSystemGetDriverVersion")
         major = self.driver_version.partition(".")[0]
         self.driver_major = int(major) if major.isdecimal() else 0
-        self._metrics: Any = None
+        self._requests: dict[tuple[int, ...], Any] = {}
 
     def call(self, function: str, *arguments: Any) -> Any:
         """The result of a function of pynvml, by name: an older release of the bindings may lack it."""
@@ -104,7 +111,11 @@ class Nvml:
 
     def fields(self, handle: Handle, scoped: Sequence[Scoped]) -> list[float | Failed]:
         """The values of fields, in one call; each that has none in the form of its error."""
-        return [_field_value(value) for value in self.call("nvmlDeviceGetFieldValues", handle, list(scoped))]
+        answers = self.call("nvmlDeviceGetFieldValues", handle, list(scoped))
+        return [
+            _field_value(kind, error, answers, place * _FIELD.size + _VALUE_OFFSET)
+            for place, (kind, error) in enumerate(_FIELD.iter_unpack(answers))
+        ]
 
     def memory(self, handle: Handle) -> Any:
         """Bytes total, reserved, free, used. A driver that knows no `reserved` counts it as used."""
@@ -119,18 +130,20 @@ class Nvml:
         self.call("nvmlDeviceGetGpuFabricInfoV", handle, pynvml.byref(info))
         return info
 
-    def gpm_metrics(self, ids: Iterable[int], earlier: Any, later: Any) -> dict[int, float]:
+    def gpm_metrics(self, ids: tuple[int, ...], earlier: Any, later: Any) -> dict[int, float]:
         """GPM metrics between two samples, by id; those that have no value are left out."""
-        request = self._metrics = self._metrics or pynvml.c_nvmlGpmMetricsGet_t()
-        request.version = pynvml.NVML_GPM_METRICS_GET_VERSION
+        request = self._requests.get(ids)
+        if request is None:
+            request = self._requests[ids] = _gpm_request(ids)
         request.sample1, request.sample2 = earlier, later
-        request.numMetrics = 0
-        for place, metric in enumerate(ids):
-            request.metrics[place].metricId = metric
-            request.numMetrics = place + 1
         self.call("nvmlGpmMetricsGet", request)
-        answered = (request.metrics[place] for place in range(request.numMetrics))
-        return {one.metricId: one.value for one in answered if one.nvmlReturn == 0 and math.isfinite(one.value)}
+        start = type(request).metrics.offset
+        answered = memoryview(request).cast("B")[start : start + len(ids) * _METRIC.size]
+        return {
+            metric: value
+            for metric, error, value in _METRIC.iter_unpack(answered)
+            if error == 0 and math.isfinite(value)
+        }
 
     def wait(self, events: Any, seconds: float) -> Any:
         """The next event (nvmlEventData_t), None when none came in time."""
@@ -152,9 +165,18 @@ def _named(code: int) -> Exception:
     return _CLASS_OF.get(code, Failed)(_NAME_OF.get(code, f"error_{code}"))
 
 
-def _field_value(value: Any) -> float | Failed:
-    if value.nvmlReturn != 0:
-        error = _named(value.nvmlReturn)
-        return error if isinstance(error, Failed) else Failed(str(error))
-    number: float = getattr(value.value, _MEMBER_OF.get(value.valueType, "ullVal"))
+def _field_value(kind: int, error: int, answers: Any, offset: int) -> float | Failed:
+    if error != 0:
+        named = _named(error)
+        return named if isinstance(named, Failed) else Failed(str(named))
+    number: float = _VALUES.get(kind, _VALUES[3]).unpack_from(answers, offset)[0]
     return Failed("not_available") if number == NO_VALUE else number
+
+
+def _gpm_request(ids: Sequence[int]) -> Any:
+    request = pynvml.c_nvmlGpmMetricsGet_t()
+    request.version = pynvml.NVML_GPM_METRICS_GET_VERSION
+    request.numMetrics = len(ids)
+    for place, metric in enumerate(ids):
+        request.metrics[place].metricId = metric
+    return request
