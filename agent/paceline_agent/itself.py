@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import platform
 import resource
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from paceline_exporters.metrics import Distribution, Family, Samples
+from paceline_exporters.metrics import Distribution, Family, Samples, Value
 
 from .access import Access
 from .reporter import Reporter
@@ -24,7 +24,7 @@ from .sampler import Sampler
 NAME = "agent"
 SCRAPE_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 SCRAPE_RESULTS = ("ok", "busy", "bad_request", "slow_client")
-_OWN = Path("/proc/self")
+_STATM, _DESCRIPTORS = Path("/proc/self/statm"), "/proc/self/fd"
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -63,6 +63,16 @@ SPOOL_BYTES = _family("spool_bytes", "What waits on disk for the tuner.", "gauge
 SPOOL_REPORTS = _family("spool_reports", "Reports that wait on disk for the tuner.")
 SPOOL_DROPPED = _family("spool_dropped_total", "Reports removed because the spool was full.", "counter")
 SPOOL_CORRUPT = _family("spool_corrupt_total", "Spool files that did not check and were removed.", "counter")
+
+
+_OF_SOURCES: Mapping[Family, Callable[[Sampler], Value]] = {
+    SUCCESS: lambda sampler: None if sampler.success is None else int(sampler.success),
+    DURATION: lambda sampler: sampler.duration_seconds,
+    AGE: lambda sampler: sampler.age_seconds(),
+    LAST_SUCCESS: lambda sampler: sampler.finished.wall if sampler.finished else None,
+    SERIES: lambda sampler: section.series if (section := sampler.fresh()) else 0,
+    DROPPED: lambda sampler: sampler.dropped,
+}
 
 
 @dataclass
@@ -120,25 +130,22 @@ def own_version() -> str:
 
 
 def _add_sources(samples: Samples, samplers: Iterable[Sampler]) -> None:
-    for sampler in samplers:
+    by_name = {sampler.source.name: sampler for sampler in samplers}
+    for sampler in by_name.values():
         sampler.check_deadline()
-        name, section, finished = sampler.source.name, sampler.fresh(), sampler.finished
-        samples.add(SUCCESS, None if sampler.success is None else int(sampler.success), name)
-        samples.add(DURATION, sampler.duration_seconds, name)
-        samples.add(AGE, sampler.age_seconds(), name)
-        samples.add(LAST_SUCCESS, finished.wall if finished else None, name)
-        for error, count in sampler.failures.items():
-            samples.add(FAILURES, count, name, error)
-        samples.add(SERIES, section.series if section else 0, name)
-        samples.add(DROPPED, sampler.dropped, name)
+    samples.points[FAILURES] = {
+        (name, error): count for name, sampler in by_name.items() for error, count in sampler.failures.items()
+    }
+    for family, read in _OF_SOURCES.items():
+        samples.points[family] = {(name,): read(sampler) for name, sampler in by_name.items()}
 
 
 def _add_process(samples: Samples) -> None:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     samples.add(CPU, usage.ru_utime + usage.ru_stime)
     try:
-        samples.add(MEMORY, int((_OWN / "statm").read_bytes().split()[1]) * _PAGE_BYTES)
-        samples.add(FILES, sum(1 for _ in (_OWN / "fd").iterdir()))
+        samples.add(MEMORY, int(_STATM.read_bytes().split()[1]) * _PAGE_BYTES)
+        samples.add(FILES, len(os.listdir(_DESCRIPTORS)))  # noqa: PTH208 - a path per descriptor costs more
     except OSError:
         return  # no /proc: what is unknown is absent
 

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 FamilyType = Literal["counter", "gauge", "info", "histogram"]
 Format = Literal["text", "openmetrics"]
@@ -131,11 +131,22 @@ class Section:
         return self._deflated[form]
 
 
+class _Body(NamedTuple):
+    """A family as it was rendered last."""
+
+    points: Mapping[Labels, Value] | None
+    """None when some found no room: they are to be counted, or to find room, the next time."""
+    text: bytes
+    series: int
+
+
 class Renderer:
-    """Renders one source's samples within its budget of series."""
+    """Renders one source's samples within its budget of series. A family in which nothing changed keeps its text,
+    and a sample in which nothing did keeps its section, compressed as it is."""
 
     def __init__(self, families: Iterable[Family], budget: int) -> None:
         self._prefixes: dict[Family, dict[Labels, str]] = {family: {} for family in families}
+        self._bodies: dict[Family, _Body] = {}
         self._admitted = 0
         self._swept = False
         self._budget = budget
@@ -155,15 +166,29 @@ class Renderer:
         if undeclared:
             raise FamilyError(f"sampled but not declared by its source: {', '.join(undeclared)}")
         self._swept = False
-        bodies: dict[Family, bytes] = {}
-        series = 0
-        for family, points in samples.points.items():
-            lines = self._lines(family, points, samples)
-            if lines:
-                series += len(lines)
-                lines.append("")
-                bodies[family] = "\n".join(lines).encode()
-        return Section(bodies, series)
+        before = self._bodies
+        self._bodies = {
+            family: self._body(family, points, samples, before.get(family))
+            for family, points in samples.points.items()
+        }
+        if self._bodies.keys() == before.keys() and all(
+            body is before[family] for family, body in self._bodies.items()
+        ):
+            return self._last[1]
+        texts = {family: body.text for family, body in self._bodies.items() if body.text}
+        return Section(texts, sum(body.series for body in self._bodies.values()))
+
+    def _body(
+        self, family: Family, points: Mapping[Labels, Value], samples: Samples, before: _Body | None
+    ) -> _Body:
+        # A distribution may be the same object with more in it.
+        if before is not None and before.points == points and family.type != "histogram":
+            return before
+        dropped = self.dropped
+        lines = self._lines(family, points, samples)
+        series = len(lines)
+        text = "\n".join([*lines, ""]).encode() if lines else b""
+        return _Body(points if dropped == self.dropped else None, text, series)
 
     def _lines(self, family: Family, points: Mapping[Labels, Value], samples: Samples) -> list[str]:
         prefixes = self._prefixes[family]

@@ -125,6 +125,46 @@ def test_the_same_samples_cost_nothing() -> None:
     assert renderer.render(samples) is renderer.render(samples)
 
 
+def test_a_sample_that_says_the_same_keeps_its_section() -> None:
+    renderer = Renderer(FAMILIES, 10)
+    first = renderer.render(_losses("a", "b"))
+    assert renderer.render(_losses("b", "a")) is first
+    assert renderer.render(_losses("a")) is not first
+
+
+def test_what_changed_is_rendered_and_what_is_gone_is_left_out() -> None:
+    renderer = Renderer(FAMILIES, 10)
+    samples = _losses("a", "b")
+    samples.add(SECONDS, 1.0, "a")
+    renderer.render(samples)
+    samples = _losses("a", "b")
+    samples.add(SECONDS, 2.0, "a")
+    section = renderer.render(samples)
+    assert b'paceline_loss{who="b"}' in section.plain("text")
+    assert b'paceline_wait_seconds_total{who="a"} 2.0\n' in section.plain("text")
+    assert section.series == 3
+    section = renderer.render(_losses("a", "b"))
+    assert b"paceline_wait_seconds_total" not in section.plain("text")
+
+
+def test_a_distribution_that_grew_in_its_place_is_rendered() -> None:
+    renderer, took = Renderer(FAMILIES, 10), Distribution((1.0,))
+    for count in (1, 2):
+        took.observe(0.5)
+        samples = Samples()
+        samples.add(TOOK, took, "a")
+        assert f'paceline_took_seconds_count{{who="a"}} {count}\n'.encode() in renderer.render(samples).plain(
+            "text"
+        )
+
+
+def test_what_found_no_room_is_counted_though_it_did_not_change() -> None:
+    renderer = Renderer(FAMILIES, 1)
+    for count in (1, 2, 3):
+        renderer.render(_losses("a", "b"))
+        assert renderer.dropped == count
+
+
 def test_over_the_budget_the_last_to_come_are_dropped_and_counted() -> None:
     renderer = Renderer((LOSS,), 2)
     assert b'"c"' not in renderer.render(_losses("a", "b", "c")).plain("text")
