@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from ...metrics import Family, Labels, Value
 from ..board import Gpu, GpuProcess
 from .child.groups import PERIODS
 from .messages import Message
@@ -16,6 +17,18 @@ Readings = dict[str, Any]
 STALE_SECONDS = {group: 2 * period + 4.0 for group, period in PERIODS.items()}
 """By group: readings older than this are dropped. A child that hung on one GPU is killed and followed by the next
 within it, so that the other GPUs' series stay."""
+
+
+@dataclass
+class Reading:
+    """What the child said of one group."""
+
+    at: float
+    """Monotonic, seconds."""
+    values: Readings
+    """By name; a value is a number, or numbers by label."""
+    points: Sequence[tuple[Family, Mapping[Labels, Value]]] | None = None
+    """The same as series, once somebody made them: a reading is shown several times."""
 
 
 class Fleet:
@@ -29,13 +42,13 @@ class Fleet:
         """UUIDs that NVML called lost and has not listed since."""
         self.is_gone = False
         """The driver as a whole does not answer."""
-        self._readings: dict[str, dict[str, tuple[float, Readings]]] = {}
+        self._readings: dict[str, dict[str, Reading]] = {}
 
     def apply(self, message: Message) -> None:
         """Take what a message says."""
         match message:
             case ["data", group, uuid, at, values] if group in PERIODS:
-                self._readings.setdefault(uuid, {})[group] = (at, values)
+                self._readings.setdefault(uuid, {})[group] = Reading(at, values)
             case ["topology", versions, gpus, _]:
                 self._list(versions, gpus)
             case ["lost", uuid, _]:
@@ -47,20 +60,21 @@ class Fleet:
 
     def is_fresh(self, uuid: str) -> bool:
         """Whether the GPU has answered lately."""
-        at, _ = self._readings.get(uuid, {}).get("fast", (-math.inf, {}))
-        return time.monotonic() - at <= STALE_SECONDS["fast"]
+        latest = self._readings.get(uuid, {}).get("fast")
+        return latest is not None and time.monotonic() - latest.at <= STALE_SECONDS["fast"]
 
-    def readings(self, uuid: str) -> Iterator[tuple[str, Any]]:
-        """Name and value of all that is fresh; a value is a number, or numbers by label."""
+    def readings(self, uuid: str) -> Iterator[Reading]:
+        """All that are fresh."""
         now = time.monotonic()
-        for group, (at, values) in self._readings.get(uuid, {}).items():
-            if now - at <= STALE_SECONDS[group]:
-                yield from values.items()
+        for group, reading in self._readings.get(uuid, {}).items():
+            if now - reading.at <= STALE_SECONDS[group]:
+                yield reading
 
     def processes(self, uuid: str) -> list[GpuProcess] | None:
         """Of a GPU or an instance; None where they are not known."""
-        found = dict(self.readings(uuid)).get("processes")
-        if not isinstance(found, dict):
+        lists = (reading.values.get("processes") for reading in self.readings(uuid))
+        found = next((each for each in lists if isinstance(each, dict)), None)
+        if found is None:
             return None
         return [
             GpuProcess(uuid, int(pid), memory if memory >= 0 else None)

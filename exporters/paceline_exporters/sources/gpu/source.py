@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...kept import Kept
-from ...metrics import Family, Samples
+from ...metrics import Family, Labels, Samples, Value
 from ..contract import World
 from . import families as of
 from .fleet import Fleet
@@ -167,12 +167,18 @@ class GpuSource:
 
 
 def _add(samples: Samples, table: Mapping[str, Family], uuid: str, fleet: Fleet) -> None:
-    for name, value in fleet.readings(uuid):
-        family: Any = table.get(name)
-        if family is None:
-            continue  # processes, or what another version of the child says
-        if isinstance(value, dict):
-            for label, each in value.items():
-                samples.add(family, each, uuid, label)
-        else:
-            samples.add(family, value, uuid)
+    for reading in fleet.readings(uuid):
+        if reading.points is None:
+            reading.points = [
+                (family, _series(uuid, value))
+                for name, value in reading.values.items()
+                if (family := table.get(name)) is not None  # not processes, or what another version says
+            ]
+        for family, points in reading.points:
+            samples.points[family].update(points)
+
+
+def _series(uuid: str, value: Any) -> Mapping[Labels, Value]:
+    if isinstance(value, dict):
+        return {(uuid, label): each for label, each in value.items()}
+    return {(uuid,): value}

@@ -15,10 +15,11 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from ...kept import Kept
-from ...metrics import Family, Samples
+from ...metrics import Family, Labels, Samples
 from ..board import Gpu
 from ..contract import World
 from .kernel_log import KernelLog, Record
@@ -137,7 +138,7 @@ class XidLedger:
         now = self._clock()
         foreseen = [(gpu.uuid, code) for gpu in whole for code in ALERTED]
         for uuid, code in dict.fromkeys((*foreseen, *sorted(self._xids.counts))):
-            samples.add(XIDS, self._xids.shown((uuid, code), now), uuid, str(code), action(code))
+            samples.points[XIDS][_labels(uuid, code)] = self._xids.shown((uuid, code), now)
         for uuid, wall in self._last.items():
             samples.add(LAST_XID, wall, uuid)
         for uuid, text in self._recovery.items():
@@ -242,6 +243,11 @@ class XidLedger:
         else:
             self._uuids_before = uuids
         return True
+
+
+@lru_cache(4096)
+def _labels(uuid: str, code: int) -> Labels:
+    return uuid, str(code), action(code)
 
 
 def _boot_id(world: World) -> str:

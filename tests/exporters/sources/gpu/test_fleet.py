@@ -19,7 +19,7 @@ def test_readings_older_than_their_groups_limit_are_dropped() -> None:
     fleet.apply(["data", "fast", "GPU-1", now - STALE_SECONDS["fast"] - 1, {"power_watts": 500}])
     fleet.apply(["data", "slow", "GPU-1", now - STALE_SECONDS["fast"] - 1, {"pcie_width": 16}])
     assert not fleet.is_fresh("GPU-1")
-    assert dict(fleet.readings("GPU-1")) == {"pcie_width": 16}
+    assert [reading.values for reading in fleet.readings("GPU-1")] == [{"pcie_width": 16}]
 
 
 def test_a_gpu_without_readings_is_not_fresh() -> None:

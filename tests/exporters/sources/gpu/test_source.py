@@ -86,7 +86,7 @@ def test_everything_the_child_reads_has_a_family_and_fits_the_contract(watch: Wa
         assert {len(labels) for labels in points} == {len(family.labels)}, family.name
     child_only = {"processes"}
     fleet = node.source._fleet
-    named = {name for uuid in node.uuids for name, _ in fleet.readings(uuid)}
+    named = {name for uuid in node.uuids for reading in fleet.readings(uuid) for name in reading.values}
     assert {f"paceline_gpu_{name}" for name in named - child_only} <= {f.name for f in node.source.families}
 
 
