@@ -31,7 +31,7 @@ def page() -> str:
     world = World()
     owners: list[tuple[str, str, Sequence[Family]]] = [
         (source.name, f"Sampled every {source.period_seconds:g} s.", source.families)
-        for source in (*discover(world), DiagnosisSource(Runs(world.rings, lambda _: {})))
+        for source in (*discover(world), DiagnosisSource(Runs(world.followers, lambda _: {})))
     ]
     owners.append((Itself.name, "Sampled by each scrape.", Itself.families))
     return HEAD + "".join(f"\n## {name}\n\n{when}\n\n{table(families)}" for name, when, families in owners)

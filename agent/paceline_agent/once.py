@@ -21,7 +21,7 @@ from .web import Exposition
 def one_scrape(settings: Settings, sources: Sequence[Source]) -> str:
     """Every source's first sample, or what could be had within its deadline, as text."""
     samplers = [Sampler(source, settings.series_per_source) for source in sources]
-    runs = Runs(settings.world.rings, NodeEvidence(samplers).of)
+    runs = Runs(settings.world.followers, NodeEvidence(samplers).of)
     samplers.append(Sampler(DiagnosisSource(runs), settings.series_per_source))
     for sampler in samplers:
         sampler.start()

@@ -40,7 +40,12 @@ class Agent:
         samplers = [Sampler(source, settings.series_per_source) for source in sources]
         state = settings.world.state
         self._capture = None if state is None else Capture(state / "hangs", settings.world.procfs)
-        self._runs = Runs(settings.world.rings, NodeEvidence(samplers).of, self._capture or _nothing)
+        self._runs = Runs(
+            settings.world.followers,
+            NodeEvidence(samplers).of,
+            self._capture or _nothing,
+            patience_seconds=DiagnosisSource.period_seconds,
+        )
         self._samplers = [*samplers, Sampler(DiagnosisSource(self._runs), settings.series_per_source)]
         owned = [(sampler.source.name, sampler.source.families) for sampler in self._samplers]
         check_owners([(Itself.name, Itself.families), *owned])

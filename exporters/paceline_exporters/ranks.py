@@ -1,4 +1,4 @@
-"""Rings followed over time: what each rank of each run did so far, across restarts of the rank.
+"""What each rank of each run did so far, across restarts of the rank.
 
 The files are untrusted: a number is taken over only when it is finite, a total only grows, text is cut.
 """
@@ -12,16 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .attach import layout
+from .following import LABEL_CHARACTERS, Follower, News, text, whole
 from .messages import Event
-from .rings import RingReader, StepRow
+from .rings import StepRow
 
-FIRST_RECORDS = 512
-"""Records read of a ring that is seen for the first time: older ones were written before anyone looked."""
-HEADER_SECONDS = 5.0
-"""How often the header of a ring is read again."""
 OTHER_KIND = "other"
 """Stands for event kinds that this version does not know."""
-LABEL_CHARACTERS = 128
 RECENT_STEPS = 50
 """Steps that "recent" means."""
 FAILURES = ("oom", "exception")
@@ -31,7 +27,6 @@ _INDEX = {name: index for index, name in enumerate(layout.STEP_FIELDS)}
 _LOSS = _INDEX["loss"]
 _TOKENS, _REAL_TOKENS = _INDEX["tokens"], _INDEX["real_tokens"]
 _STEP_SECONDS, _COMPILE_SECONDS = _INDEX["step_seconds"], _INDEX["compile_seconds"]
-_RETRIES = _INDEX["allocator_retries"]
 SUMMED = tuple(
     name
     for name in layout.STEP_FIELDS
@@ -125,13 +120,47 @@ class Rank:
         loss = self.latest.get("loss")
         return None if loss is None else math.isfinite(loss)
 
-    def begin(self, created: float, last_sign: float) -> None:
+    def begin(self, follower: Follower) -> None:
         """A ring of this rank appeared; if it is the newest attempt, its values count from now on."""
-        if created >= self.created:
-            self.created, self.last_alive = created, max(self.last_alive, last_sign)
+        if follower.created >= self.created:
+            self.created = follower.created
             self.latest.clear()
             self.recent.clear()
             self.last_loss, self.nan_seen, self.ended = None, False, False
+            self.see(follower)
+
+    def is_of(self, follower: Follower) -> bool:
+        """Whether this ring is the newest attempt, whose latest values count."""
+        return follower.created >= self.created
+
+    def see(self, follower: Follower) -> None:
+        """How the newest attempt's ring is now."""
+        if self.is_of(follower):
+            self.alive, self.data = follower.alive, follower.data
+            self.last_alive = max(self.last_alive, follower.last_alive)
+
+    def take(self, news: News) -> None:
+        """Take over what is new in one of this rank's rings."""
+        newest = self.is_of(news.follower)
+        for event in news.events:
+            self._take_event(event, newest)
+        self.lost += news.lost
+        self.steps += len(news.rows)
+        _add(self.totals, news.rows)
+        if news.retries is not None:
+            self.totals["allocator_retries"] = self.totals.get("allocator_retries", 0.0) + news.retries
+        if news.rows and newest:
+            _update_latest(self, news.rows)
+        self.see(news.follower)
+        if newest:
+            self.count_work()
+
+    def _take_event(self, event: Event, newest: bool) -> None:
+        self.events[event.kind if event.kind in self.events else OTHER_KIND] += 1
+        if newest:
+            self.nan_seen |= event.kind == "nan"
+            self.ended = event.kind == "end" or (self.ended and event.kind != "first_step")
+            self.failure = _failure(event) or self.failure
 
     @property
     def flops_per_second(self) -> float | None:
@@ -157,7 +186,7 @@ class Rank:
 
     def whole(self, key: str, default: int = 0) -> int:
         """An integer of the header."""
-        return _whole(self.data, key, default)
+        return whole(self.data, key, default)
 
     def number(self, key: str) -> float | None:
         """A number of the header, None where unknown."""
@@ -168,119 +197,7 @@ class Rank:
 
     def text(self, key: str, within: str = "") -> str:
         """A label value from the header, empty where unknown."""
-        data = self.data.get(within) if within else self.data
-        value = data.get(key) if isinstance(data, Mapping) else None
-        return str(value)[:LABEL_CHARACTERS] if isinstance(value, str | int | float) else ""
-
-
-class Follower:
-    """Reads what is new in one ring into its rank."""
-
-    def __init__(self, reader: RingReader) -> None:
-        self.reader = reader
-        self.rank: Rank | None = None
-        self.broken = False
-        """Set by the owner: the file proved unreadable, it is left alone."""
-        self.data: Mapping[str, Any] = {}
-        self.rows: list[StepRow] = []
-        """What the latest `advance` took over, lost records left out."""
-        self._alive = True
-        self._header_read_at = -math.inf
-        self._generation = 0
-        self._next_step = 0
-        self._next_event = 0
-        self._retries = 0.0
-
-    def join(self, rank: Rank, first_records: int = FIRST_RECORDS) -> None:
-        """What this ring holds is that rank's from now on; of what it holds already the latest records."""
-        self.rank = rank
-        self._next_step = max(0, self.reader.cursors()[0] - first_records)
-        rank.begin(self.reader.created, self.reader.last_sign())
-
-    def refresh(self, now: float) -> bool:
-        """Read the header again when it is time; True when it changed."""
-        if self._generation and now < self._header_read_at + HEADER_SECONDS:
-            return False
-        self._header_read_at = now
-        header = self.reader.header()
-        if header is None or header.generation == self._generation:
-            return False
-        self.data = header.data
-        # While the run has no name, it is asked for each time.
-        self._generation = header.generation if self.identity() else 0
-        return True
-
-    def identity(self) -> tuple[str, int] | None:
-        """Run and rank, once the header names them."""
-        run_id = self.data.get("run_id")
-        return (run_id[:LABEL_CHARACTERS], _whole(self.data, "rank", 0)) if isinstance(run_id, str) else None
-
-    def advance(self, now: float) -> bool:
-        """Take over what is new; False when nothing is. Raises OSError where the file cannot be read."""
-        rank = self.rank
-        self.rows = []
-        if rank is None:
-            return False
-        alive = self.reader.alive()
-        if not (alive or self._alive):
-            return False
-        # Asked in this order, nothing that a rank wrote before it died is missed.
-        changed = self.refresh(now) | (alive != self._alive)
-        next_step, next_event = self.reader.cursors()
-        changed |= self._take_events(rank, next_event) | self._take_steps(rank, next_step)
-        self._alive = alive
-        if self.is_newest(rank):
-            rank.alive, rank.data = alive, self.data
-            rank.last_alive = now if alive else rank.last_alive
-            rank.count_work()
-        return changed
-
-    def is_newest(self, rank: Rank) -> bool:
-        """Whether this ring is the rank's newest attempt, whose latest values count."""
-        return self.reader.created >= rank.created
-
-    def _take_steps(self, rank: Rank, stop: int) -> bool:
-        first = self._next_step
-        if not first < stop < first + 2**32:  # the cursor is only a claim
-            return False
-        start = max(first, stop - layout.STEP_CAPACITY)
-        rows = self.reader.steps(start, stop)
-        known = [row for row in rows if row is not None]
-        rank.lost += stop - first - len(known)
-        rank.steps += len(known)
-        _add(rank.totals, known)
-        self._add_retries(rank, known)
-        self.rows = known
-        if known and self.is_newest(rank):
-            _update_latest(rank, known)
-        self._next_step = stop
-        return True
-
-    def _add_retries(self, rank: Rank, rows: Sequence[StepRow]) -> None:
-        """The allocator counts from the start of its process, which is this ring's."""
-        for row in rows:
-            if self._retries <= row[_RETRIES] < math.inf:
-                before = rank.totals.get("allocator_retries", 0.0)
-                rank.totals["allocator_retries"] = before + row[_RETRIES] - self._retries
-                self._retries = row[_RETRIES]
-
-    def _take_events(self, rank: Rank, stop: int) -> bool:
-        first = self._next_event
-        if not first < stop < first + 2**32:
-            return False
-        for event in self.reader.events(first):
-            rank.events[event.kind if event.kind in rank.events else OTHER_KIND] += 1
-            if self.is_newest(rank):
-                rank.nan_seen |= event.kind == "nan"
-                rank.ended = event.kind == "end" or (rank.ended and event.kind != "first_step")
-                rank.failure = _failure(event) or rank.failure
-        self._next_event = stop
-        return True
-
-
-def _whole(data: Mapping[str, Any], key: str, default: int) -> int:
-    value = data.get(key)
-    return value if type(value) is int and abs(value) < 2**31 else default
+        return text(self.data, key, within)
 
 
 def _failure(event: Event) -> Failure | None:

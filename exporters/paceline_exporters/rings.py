@@ -194,13 +194,13 @@ class RingReader:
 
     def alive(self) -> bool:
         """Whether the trainer still holds its record lock; works across PID namespaces."""
-        return self._lock_holder() is not None
+        return self.lock_holder() is not None
 
     def holder(self) -> int | None:
         """The trainer's process id in this process's PID namespace; None when it is gone or not visible here."""
-        return self._lock_holder() or None
+        return self.lock_holder() or None
 
-    def _lock_holder(self) -> int | None:
+    def lock_holder(self) -> int | None:
         """The process that holds the lock, 0 for one of another PID namespace, None for nobody."""
         query = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
         try:

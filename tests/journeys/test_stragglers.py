@@ -18,6 +18,7 @@ from paceline_agent.diagnosis.runs import Run, Runs, known
 from paceline_exporters.attach import layout
 from paceline_exporters.diagnosis.jobsteps import FieldValues
 from paceline_exporters.diagnosis.run import RunDiagnosis
+from paceline_exporters.following import Followers
 from paceline_exporters.rings import RingDirectory
 
 pytest.importorskip("torch", reason="trains: pip install 'paceline[demo]'")
@@ -157,7 +158,7 @@ def stragglers(made: Sequence[tuple[int, int, FieldValues]], ranks: int) -> set[
 @contextmanager
 def looked_at(rings: Path) -> Iterator[Run]:
     """The run as an agent sees it."""
-    runs = Runs(rings, lambda _: {}, keep_ended_seconds=math.inf)
+    runs = Runs(Followers(rings), lambda _: {}, keep_ended_seconds=math.inf)
     (run,) = runs.look()
     yield run
     runs.close()

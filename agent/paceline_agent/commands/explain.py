@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from paceline_exporters.attach.layout import STEP_CAPACITY
 from paceline_exporters.diagnosis.explanation import Explanation
+from paceline_exporters.following import Followers
 from paceline_exporters.messages import MessageError
 
 from ..diagnosis.asking import NoSuchRun, choose, explain_by_agents
@@ -68,7 +69,7 @@ def _by_rings(directory: Path, run_id: str | None) -> Explanation:
     """From files alone; nothing has to live."""
     if not directory.is_dir():
         raise NoSuchRun(f"--rings: {directory} is not a directory")
-    runs = Runs(directory, lambda _: {}, keep_ended_seconds=math.inf, first_records=STEP_CAPACITY)
+    runs = Runs(Followers(directory, STEP_CAPACITY), lambda _: {}, keep_ended_seconds=math.inf)
     try:
         names = [run.run_id for run in runs.look()]
         found = runs.explain(choose(run_id, names))

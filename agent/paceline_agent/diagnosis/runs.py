@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from paceline_exporters.diagnosis.hang import PHASE_FIELDS, Progress
 from paceline_exporters.diagnosis.jobsteps import FieldValues
 from paceline_exporters.diagnosis.phases import BACKWARD, TOKENS, WORK
 from paceline_exporters.diagnosis.run import RunDiagnosis
+from paceline_exporters.following import Follower, Followers, News, text, whole
 from paceline_exporters.messages import LARGEST, RingMark, RingReport
 from paceline_exporters.metrics import Distribution
-from paceline_exporters.ranks import FIRST_RECORDS, Follower, Rank
-from paceline_exporters.rings import RingDirectory, StepRow
+from paceline_exporters.rings import StepRow
 
 from ..reports import ring_report, with_evidence
 
@@ -43,6 +43,7 @@ FIELDS = frozenset(
 """Fields of a step record that a diagnosis reads."""
 SERVED = FIELDS | {"ddp_exposed_seconds"}
 """And those that `top` shows besides."""
+_STEP, _MONOTONIC = (layout.STEP_FIELDS.index(name) for name in ("step", "monotonic"))
 _READ = [(index, name) for index, name in enumerate(layout.STEP_FIELDS) if name in FIELDS]
 
 EvidenceOf = Callable[[str], Evidence]
@@ -52,13 +53,42 @@ Hung = Callable[[str, Finding, Mapping[int, Path]], None]
 
 
 @dataclass
+class Place:
+    """A rank of a run on this node, and how far it is."""
+
+    follower: Follower
+    step: int | None = None
+    monotonic: float = math.nan
+    """When its latest step ended, seconds."""
+    ended: bool = False
+    """Training ended, and did not begin again."""
+    rows: list[StepRow] = field(default_factory=list)
+    """What the latest look took over."""
+
+    @property
+    def training(self) -> bool:
+        """Whether steps are still to be expected."""
+        return self.follower.alive and not self.ended
+
+    def take(self, news: News) -> None:
+        """What is new in its ring."""
+        for event in news.events:
+            self.ended = event.kind == "end" or (self.ended and event.kind != "first_step")
+        self.rows += news.rows
+        for row in news.rows:
+            if row[_STEP] - row[_STEP] == 0.0:
+                self.step, self.monotonic = int(row[_STEP]), row[_MONOTONIC]
+
+
+@dataclass
 class Run:
     """The latest attempt of a run, as this node sees it."""
 
     run_id: str
     attempt: int
     diagnosis: RunDiagnosis
-    ranks: dict[int, Follower] = field(default_factory=dict)
+    ranks: dict[int, Place] = field(default_factory=dict)
+    """Those on this node."""
     counts: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(("straggler", "communication", "regression", "hang"), 0)
     )
@@ -71,16 +101,12 @@ class Run:
     @property
     def alive(self) -> bool:
         """Whether a rank of it here lives."""
-        return any(rank.alive for rank in self.seats())
+        return any(place.follower.alive for place in self.ranks.values())
 
     @property
     def world_size(self) -> int:
         """Of the whole run."""
-        return max((rank.whole("world_size", 1) for rank in self.seats()), default=1)
-
-    def seats(self) -> Iterator[Rank]:
-        """Its ranks on this node."""
-        return (one.rank for one in self.ranks.values() if one.rank is not None)
+        return max((whole(place.follower.data, "world_size", 1) for place in self.ranks.values()), default=1)
 
 
 class Runs:
@@ -88,35 +114,36 @@ class Runs:
 
     def __init__(
         self,
-        rings: Path,
+        followers: Followers,
         evidence_of: EvidenceOf,
         on_hang: Hung = lambda *_: None,
         keep_ended_seconds: float = KEEP_ENDED_SECONDS,
-        first_records: int = FIRST_RECORDS,
+        patience_seconds: float = 0.0,
     ) -> None:
-        """`first_records`: of a ring that was there before, the latest so many are taken."""
-        self._directory = RingDirectory(rings)
+        """Rings that somebody else read within `patience_seconds` are not read again for a look."""
+        self._followers = followers
+        self._news = followers.tap()
         self._evidence_of = evidence_of
         self._on_hang = on_hang
         self._keep_ended_seconds = keep_ended_seconds
-        self._first_records = first_records
-        self._followers: dict[str, Follower] = {}
+        self._patience_seconds = patience_seconds
         self._runs: dict[str, Run] = {}
+        self._met: set[str] = set()
+        """Rings that took their place in a run, or are of an attempt before its latest, by UUID."""
         self._lock = threading.Lock()
 
     def look(self) -> list[Run]:
-        """Take over what is new; the runs there are. Raises OSError where the directory cannot be read."""
+        """Take over what is new; the runs there are."""
+        self._followers.look(unless_within=self._patience_seconds)
         with self._lock:
             now = time.time()
-            rings = self._directory.scan().rings
-            for gone in self._followers.keys() - rings.keys():
-                _leave(self._followers.pop(gone))
-            for uuid in sorted(rings.keys() - self._followers.keys(), key=lambda uuid: rings[uuid].created):
-                self._followers[uuid] = Follower(rings[uuid])
+            news = list(self._news.drain())
             # All ranks join before the first record is taken: a step is complete with the ranks that are known.
-            for follow in (self._join, self._advance):
-                for follower in self._followers.values():
-                    self._try(follow, follower, now)
+            places = [self._join(one.follower) for one in news]
+            for one, place in zip(news, places, strict=True):
+                if place is not None:
+                    place.take(one)
+            self._met &= self._followers.current.keys()
             self._runs = {name: run for name, run in self._runs.items() if self._stays(run, now)}
             for run in self._runs.values():
                 self._feed(run)
@@ -134,7 +161,8 @@ class Runs:
             run = self._runs.get(run_id)
             if run is None:
                 return None
-            states = [_state(number, follower) for number, follower in sorted(run.ranks.items())]
+            with self._followers.lock:
+                states = [_state(number, place.follower) for number, place in sorted(run.ranks.items())]
             return explain(run.diagnosis, run.run_id, run.attempt, run.world_size, states)
 
     def steps(self, run_id: str, last: int) -> tuple[list[RingReport], dict[int, Progress]] | None:
@@ -144,8 +172,9 @@ class Runs:
             run = self._runs.get(run_id)
             if run is None:
                 return None
-            reports = (_report(follower, run, number, last) for number, follower in sorted(run.ranks.items()))
-            return [report for report in reports if report is not None], _places(run)
+            with self._followers.lock:
+                reports = [_report(place.follower, run, rank, last) for rank, place in sorted(run.ranks.items())]
+            return [report for report in reports if report is not None], self._progress(run)
 
     def evidence(self, run_id: str, rank: int) -> Evidence:
         """What the node saw lately of a rank here; empty where it is not here. Does not wait."""
@@ -154,55 +183,45 @@ class Runs:
 
     def close(self) -> None:
         """Close the rings."""
+        self._followers.close()
         with self._lock:
             self._runs.clear()
-            self._followers.clear()
-            self._directory.close()
 
-    def _try(self, follow: Callable[[Follower, float], object], follower: Follower, now: float) -> None:
-        if follower.broken:
-            return
-        try:
-            follow(follower, now)
-        except (OSError, ValueError, RecursionError):  # one hostile or failing file costs itself only
-            _leave(follower)
-
-    def _join(self, follower: Follower, now: float) -> None:
-        if follower.rank is not None:
-            return
-        follower.refresh(now)
-        identity = follower.identity()
-        if identity is None:
-            return
-        run_id, number = identity
-        attempt = _attempt(follower)
+    def _join(self, follower: Follower) -> Place | None:
+        """The place that a ring is of; None for a ring that is none of a run's latest attempt."""
+        if follower.identity is None:
+            return None
+        run_id, number = follower.identity
         run = self._runs.get(run_id)
-        if run is None and len(self._runs) >= MOST_RUNS:
-            return
+        if run is not None and number in run.ranks and run.ranks[number].follower is follower:
+            return run.ranks[number]
+        uuid, attempt = follower.reader.uuid, whole(follower.data, "attempt")
+        if follower.broken or uuid in self._met or (run is None and len(self._runs) >= MOST_RUNS):
+            return None
+        self._met.add(uuid)
+        if run is not None and attempt < run.attempt:
+            return None
         # A second ring of a rank is a restart that its launcher did not count.
-        if run is None or attempt > run.attempt or (attempt == run.attempt and number in run.ranks):
+        if run is None or attempt > run.attempt or number in run.ranks:
             before, run = run, Run(run_id, attempt, RunDiagnosis(1))
             self._runs[run_id] = run
             if before is not None:
                 run.counts, run.durations = before.counts, before.durations
-        if attempt < run.attempt:
-            return
-        follower.join(Rank(run_id, number), self._first_records)
-        run.ranks[number] = follower
+        place = run.ranks[number] = Place(follower)
         run.diagnosis.expect(len(run.ranks))
-        run.diagnosis.place(number, str(follower.data.get("node", "")))
-
-    def _advance(self, follower: Follower, now: float) -> None:
-        follower.advance(now)
+        run.diagnosis.place(number, text(follower.data, "node"))
+        return place
 
     def _feed(self, run: Run) -> None:
         """Records of all ranks in the order of their steps: no rank runs ahead of the others."""
         records = [
             (values.get("step", -1.0), rank, values)
-            for rank, follower in run.ranks.items()
-            for row in follower.rows
+            for rank, place in run.ranks.items()
+            for row in place.rows
             if (values := known(row))
         ]
+        for place in run.ranks.values():
+            place.rows = []
         lowest = min(run.ranks)
         for _, rank, values in sorted(records, key=lambda record: record[:2]):
             self._count(run, run.diagnosis.add(rank, values))
@@ -210,14 +229,20 @@ class Runs:
                 run.durations.observe(values["step_seconds"])
 
     def _watch(self, run: Run) -> None:
-        for number, follower in run.ranks.items():
-            gpu = follower.rank.text("gpu_uuid") if follower.rank else ""
-            run.diagnosis.saw(number, self._evidence_of(gpu))
-        places = _places(run)
-        finding = run.diagnosis.stands(places, everyone=len(places) >= run.world_size)
+        for number, place in run.ranks.items():
+            run.diagnosis.saw(number, self._evidence_of(text(place.follower.data, "gpu_uuid")))
+        progress = self._progress(run)
+        finding = run.diagnosis.stands(progress, everyone=len(progress) >= run.world_size)
         if finding is not None:
             self._count(run, [finding])
-            self._on_hang(run.run_id, finding, {number: run.ranks[number].reader.path for number in places})
+            paths = {number: run.ranks[number].follower.reader.path for number in progress}
+            self._on_hang(run.run_id, finding, paths)
+
+    def _progress(self, run: Run) -> dict[int, Progress]:
+        """Of the ranks here that live and train."""
+        with self._followers.lock:
+            found = {rank: progress(place) for rank, place in run.ranks.items() if place.training}
+        return {rank: one for rank, one in found.items() if one is not None}
 
     def _count(self, run: Run, findings: list[Finding]) -> None:
         for finding in findings:
@@ -227,15 +252,8 @@ class Runs:
         if run.alive:
             run.last_alive = now
             return True
-        signs = [run.last_alive, *(rank.last_alive for rank in run.seats())]
+        signs = [run.last_alive, *(place.follower.last_alive for place in run.ranks.values())]
         return now < max(signs) + self._keep_ended_seconds
-
-
-def _leave(follower: Follower) -> None:
-    """Its file is gone or cannot be read: what was seen of it stays, and nothing more is read."""
-    follower.broken, follower.rows = True, []
-    if follower.rank is not None:
-        follower.rank.alive = False
 
 
 def known(row: StepRow) -> FieldValues:
@@ -243,35 +261,19 @@ def known(row: StepRow) -> FieldValues:
     return {name: value for index, name in _READ if (value := row[index]) - value == 0.0}
 
 
-def progress(follower: Follower) -> Progress | None:
+def progress(place: Place) -> Progress | None:
     """Where the rank is now; None before its first step."""
-    rank = follower.rank
-    if rank is None or "step" not in rank.latest:
+    if place.step is None:
         return None
     try:
-        phase, since = phase_of(follower, rank)
+        phase, since = place.follower.reader.phase()
     except OSError:  # one failing file costs itself only
         return None
-    seconds = time.monotonic() - since
+    # A ring that does not say (an older version's) is where its latest step ended.
+    seconds = time.monotonic() - (since if phase else place.monotonic)
     if not seconds >= 0.0:  # unknown, or of another boot
         return None
-    return Progress(int(rank.latest["step"]), phase, seconds)
-
-
-def phase_of(follower: Follower, rank: Rank) -> tuple[str, float]:
-    """Phase that the rank is in and since when, monotonic seconds; a ring that does not say (an older version's)
-    has none, and since the latest step's end, NaN where that is unknown too. Raises OSError."""
-    phase, since = follower.reader.phase()
-    return (phase, since) if phase else ("", rank.latest.get("monotonic", math.nan))
-
-
-def _places(run: Run) -> dict[int, Progress]:
-    """Of the ranks here that live and train."""
-    return {
-        number: place
-        for number, one in run.ranks.items()
-        if one.rank is not None and one.rank.training and (place := progress(one)) is not None
-    }
+    return Progress(place.step, phase, seconds)
 
 
 def _entry(run: Run) -> dict[str, Any]:
@@ -288,9 +290,8 @@ def _entry(run: Run) -> dict[str, Any]:
 
 
 def _state(number: int, follower: Follower) -> RankState:
-    alive = follower.rank is not None and follower.rank.alive
     events = [] if follower.broken else told(follower.reader.events(0))
-    return RankState(number, str(follower.data.get("node", "")), alive, events)
+    return RankState(number, text(follower.data, "node"), follower.alive, events)
 
 
 def _report(follower: Follower, run: Run, number: int, last: int) -> RingReport | None:
@@ -307,8 +308,3 @@ def _report(follower: Follower, run: Run, number: int, last: int) -> RingReport 
     columns = {name: values for name, values in report.window.columns.items() if name in SERVED}
     served = replace(report, window=replace(report.window, columns=columns))
     return with_evidence(served, run.diagnosis.evidence.get(number, {}))
-
-
-def _attempt(follower: Follower) -> int:
-    value = follower.data.get("attempt", 0)
-    return value if type(value) is int else 0

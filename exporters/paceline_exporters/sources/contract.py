@@ -6,9 +6,11 @@ import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from ..following import Followers
 from ..metrics import Family, Samples
 from ..rings import default_directory
 from .board import Board
@@ -35,6 +37,11 @@ class World:
     """FLOP/s of this node's devices in the precision of its jobs, instead of what `peaks` knows; None: that."""
     board: Board = field(default_factory=Board)
     """What the sources of this world tell each other."""
+
+    @cached_property
+    def followers(self) -> Followers:
+        """The rings, read once for all who follow them."""
+        return Followers(self.rings)
 
 
 class Source(Protocol):

@@ -16,6 +16,7 @@ from paceline_agent.diagnosis.runs import FIELDS, Runs
 from paceline_agent.diagnosis.source import DiagnosisSource
 from paceline_exporters.attach import layout
 from paceline_exporters.diagnosis.findings import Finding
+from paceline_exporters.following import Followers
 from paceline_exporters.metrics import Distribution, Renderer, exposition
 
 SLOW = Story(1, ranks=2, step_seconds=0.5, fault="forward", slow_rank=1, by=0.2)
@@ -23,7 +24,7 @@ SLOW = Story(1, ranks=2, step_seconds=0.5, fault="forward", slow_rank=1, by=0.2)
 
 @pytest.fixture
 def runs(rings: Path) -> Iterator[Runs]:
-    one = Runs(rings, lambda _: {"cpu_pressure_ratio": 0.1})
+    one = Runs(Followers(rings), lambda _: {"cpu_pressure_ratio": 0.1})
     yield one
     one.close()
 
@@ -101,7 +102,7 @@ def test_files_outlive_their_processes_and_tell_how_they_ended(rings: Path, trai
     ranks[1].event("exception", type="RuntimeError", message="no")
     for one in ranks:
         one.kill()
-    runs = Runs(rings, lambda _: {}, keep_ended_seconds=math.inf)
+    runs = Runs(Followers(rings), lambda _: {}, keep_ended_seconds=math.inf)
     runs.look()
     told = runs.explain("run-1")
     runs.close()
@@ -113,7 +114,7 @@ def test_files_outlive_their_processes_and_tell_how_they_ended(rings: Path, trai
 def test_a_run_that_ended_is_forgotten(rings: Path, trainer: Any) -> None:
     one = trainer(rank=0)
     play([one], Story(1, ranks=1, steps=10))
-    runs = Runs(rings, lambda _: {}, keep_ended_seconds=0.0)
+    runs = Runs(Followers(rings), lambda _: {}, keep_ended_seconds=0.0)
     assert len(runs.look()) == 1
     one.kill()
     assert runs.look() == []
@@ -148,7 +149,7 @@ def test_steps_come_with_their_evidence_and_where_the_rank_is(runs: Runs, traine
 
 def test_a_standstill_is_told_once_with_the_rings(rings: Path, trainer: Any) -> None:
     told: list[tuple[str, Finding, Mapping[int, Path]]] = []
-    runs = Runs(rings, lambda _: {}, on_hang=lambda *what: told.append(what))
+    runs = Runs(Followers(rings), lambda _: {}, on_hang=lambda *what: told.append(what))
     ranks = [trainer(rank=0), trainer(rank=1)]
     play(ranks, Story(1, ranks=2, steps=30, step_seconds=0.05))
     for one in ranks:  # its latest step ended a minute ago

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from ...attach import layout
+from ...following import Follower, News
 from ...metrics import Samples
 from ...noise_scale import NoiseScale, Norms
-from ...ranks import Follower, Rank
-from ...rings import RingDirectory, RingReader, StepRow
+from ...ranks import Rank
+from ...rings import StepRow
 from ..board import Seat
 from ..contract import World
 from .families import DROPPED, OF_RANKS, OF_RUNS, SKIPPED
@@ -43,12 +44,14 @@ class StepsSource:
     families = (*OF_RANKS, *OF_RUNS, SKIPPED, DROPPED)
 
     def __init__(self, world: World, keep_ended_seconds: float = 300.0, most_ranks: int = 256) -> None:
-        self._directory = RingDirectory(world.rings)
+        self._followers = world.followers
+        self._news = self._followers.tap()
         self._board = world.board
         self._peak_flops = world.peak_flops
         self._keep_ended_seconds = keep_ended_seconds
         self._most_ranks = most_ranks
-        self._followers: dict[str, Follower] = {}
+        self._followed: dict[str, tuple[Follower, Rank]] = {}
+        """By the ring's UUID."""
         self._ranks: dict[tuple[str, int], Rank] = {}
         self._noise: dict[str, NoiseScale] = {}
         self._refused: set[str] = set()
@@ -59,23 +62,25 @@ class StepsSource:
         self._samples: Samples | None = None
 
     def sample(self) -> Samples:
-        """Raises OSError where the ring directory cannot be read."""
+        """Never raises for a file: what cannot be read is skipped and counted."""
         now = time.time()
-        scan = self._directory.scan()
-        changed = self._count_skipped(scan.skipped) | self._meet(scan.rings)
-        for uuid in list(self._followers):
-            changed |= self._follow(uuid, self._followers[uuid], now)
+        self._followers.look()
+        changed = self._count_skipped(self._followers.skipped)
+        news = list(self._news.drain())
+        changed |= self._take(news, now)
+        for follower, rank in self._followed.values():
+            rank.see(follower)
         shown = [rank for _, rank in sorted(self._ranks.items()) if self._visible(rank, now)]
         if changed or self._samples is None or shown != self._shown:
             self._shown = shown
-            self._measure_noise()
+            self._measure_noise(news)
             self._samples = self._render()
             self._board.seats = tuple(self._seats())
         return self._samples
 
     def close(self) -> None:
         """Close the rings."""
-        self._directory.close()
+        self._followers.close()
 
     def _count_skipped(self, skipped: Mapping[str, int]) -> bool:
         """Counts files, not looks at them: what was skipped the last time is not news."""
@@ -85,34 +90,31 @@ class StepsSource:
         self._skipped_last = skipped
         return changed
 
-    def _meet(self, rings: Mapping[str, RingReader]) -> bool:
-        gone = self._followers.keys() - rings.keys()
-        for uuid in gone:
-            _lose(self._followers.pop(uuid))
-        for uuid in rings.keys() - self._followers.keys():
-            self._followers[uuid] = Follower(rings[uuid])
-        self._refused &= rings.keys()
-        return bool(gone)
+    def _take(self, news: Iterable[News], now: float) -> bool:
+        changed, current = False, self._followers.current
+        for one in news:
+            uuid = one.follower.reader.uuid
+            rank = self._rank(uuid, one.follower, now)
+            if rank is not None:
+                rank.take(one)
+                changed = True
+            self._skipped["unreadable"] += one.follower.broken and uuid in current
+        for gone in self._followed.keys() - current.keys():
+            follower, rank = self._followed.pop(gone)
+            rank.see(follower)
+        self._refused &= current.keys()
+        return changed
 
-    def _follow(self, uuid: str, follower: Follower, now: float) -> bool:
-        if follower.broken:
-            return False
-        try:
-            if follower.rank is None:
-                self._assign(uuid, follower, now)
-            return follower.advance(now)
-        except (OSError, ValueError, RecursionError):  # one hostile or failing file costs itself only
-            follower.broken = True
-            self._skipped["unreadable"] += 1
-            _lose(follower)
-            return True
-
-    def _assign(self, uuid: str, follower: Follower, now: float) -> None:
-        follower.refresh(now)
-        identity = follower.identity()
-        rank = None if identity is None else self._ranks.get(identity) or self._admit(identity, uuid, now)
-        if rank is not None:
-            follower.join(rank)
+    def _rank(self, uuid: str, follower: Follower, now: float) -> Rank | None:
+        """The rank that the ring is of, with its first news; None for a ring that is gone, or finds no room."""
+        if uuid not in self._followed:
+            identity = None if follower.broken else follower.identity
+            rank = None if identity is None else self._ranks.get(identity) or self._admit(identity, uuid, now)
+            if rank is None:
+                return None
+            self._followed[uuid] = (follower, rank)
+            rank.begin(follower)
+        return self._followed[uuid][1]
 
     def _admit(self, identity: tuple[str, int], uuid: str, now: float) -> Rank | None:
         if len(self._ranks) >= self._most_ranks:
@@ -127,11 +129,11 @@ class StepsSource:
     def _visible(self, rank: Rank, now: float) -> bool:
         return rank.alive or now < rank.last_alive + self._keep_ended_seconds
 
-    def _measure_noise(self) -> None:
+    def _measure_noise(self, news: Iterable[News]) -> None:
         """Take what this look brought of norms; a step waits for all ranks of its run that are seen here."""
         expected = Counter(rank.run_id for rank in self._shown)
         # All ranks of a step before the next step.
-        for row, rank in sorted(self._sampled(), key=lambda found: (found[0][_STEP], found[1].rank)):
+        for row, rank in sorted(self._sampled(news), key=lambda found: (found[0][_STEP], found[1].rank)):
             noise = self._noise.setdefault(rank.run_id, NoiseScale())
             norms = Norms(row[_FIRST_MICRO], row[_NORM], row[_MICRO_STEPS], row[_SAMPLES])
             key = (rank.whole("attempt"), row[_STEP], rank.rank)
@@ -139,19 +141,18 @@ class StepsSource:
         for gone in self._noise.keys() - {rank.run_id for rank in self._shown}:
             del self._noise[gone]
 
-    def _sampled(self) -> Iterator[tuple[StepRow, Rank]]:
-        for follower in self._followers.values():
-            rank = follower.rank
-            if rank is not None and follower.is_newest(rank):
-                for row in follower.rows:
+    def _sampled(self, news: Iterable[News]) -> Iterator[tuple[StepRow, Rank]]:
+        for one in news:
+            _, rank = self._followed.get(one.follower.reader.uuid, (None, None))
+            if rank is not None and rank.is_of(one.follower):
+                for row in one.rows:
                     if row[_FIRST_MICRO] > 0.0 and row[_STEP] >= 0.0:
                         yield row, rank
 
     def _seats(self) -> Iterator[Seat]:
-        for follower in self._followers.values():
-            rank = follower.rank
-            if rank is not None and rank.alive and follower.is_newest(rank) and not follower.broken:
-                yield Seat(rank.run_id, str(rank.rank), follower.reader.holder(), rank.text("gpu_uuid"))
+        for follower, rank in self._followed.values():
+            if follower.alive and rank.is_of(follower):
+                yield Seat(rank.run_id, str(rank.rank), follower.holder, rank.text("gpu_uuid"))
 
     def _render(self) -> Samples:
         samples = Samples()
@@ -171,9 +172,3 @@ def _leaders(ranks: Iterable[Rank]) -> Iterator[Rank]:
     for rank in sorted(ranks, key=lambda rank: (-rank.whole("attempt"), rank.rank)):
         leaders.setdefault(rank.run_id, rank)
     yield from leaders.values()
-
-
-def _lose(follower: Follower) -> None:
-    rank = follower.rank
-    if rank is not None and follower.is_newest(rank):
-        rank.alive = False

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from paceline_exporters import ranks
+from paceline_exporters import following
 from paceline_exporters.attach import layout
 from paceline_exporters.ranks import RECENT_STEPS
 from paceline_exporters.sources.contract import World
@@ -320,7 +320,7 @@ def test_work_without_a_known_peak(trainer: Start, watch: Watch) -> None:
 
 def test_work_never_goes_down(trainer: Start, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     """FLOPs per token are known after the first step, and a second train() may be of a smaller model."""
-    monkeypatch.setattr(ranks, "HEADER_SECONDS", 0.0)
+    monkeypatch.setattr(following, "HEADER_SECONDS", 0.0)
     writer, source = trainer(), watch()
     writer.steps(step(1, tokens=1000))
     assert "step_flops_total run-1 0" not in seen(source)
