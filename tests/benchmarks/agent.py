@@ -2,13 +2,14 @@
 
     python tests/benchmarks/agent.py --output build/bench/agent.json
 
-About three minutes. The node: eight GPUs behind the tests' stand-in for libnvidia-ml.so.1, ten RDMA ports with
+About four minutes. The node: eight GPUs behind the tests' stand-in for libnvidia-ml.so.1, ten RDMA ports with
 traffic, eight ranks of 10 steps a second. Where Debian's prometheus-node-exporter is installed it runs beside the
 agent, with its InfiniBand collector on the same ports, and is measured in the same minutes.
 
 Keys:
 series, scrape_p50_ms, scrape_p99_ms, cpu_ms_per_scrape;
 cpu_percent: of one core, child included, scraped each 5 s; cpu_percent_idle: never scraped;
+cpu_percent_one_step_per_second: as the first, with ranks that take so long for a step;
 rss_mib: child included, pages that both map counted twice; pss_mib: once;
 nvml_seconds_per_second: of calls that take microseconds here and longer in a real driver;
 gpu_lost_seconds until `up` is 0, and gpu_lost_others_measured at the worst moment;
@@ -33,7 +34,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import agent_faults
-from agent_costs import Exporters, costs
+from agent_costs import Exporters, costs, regular_cpu_percent
 from exporter_process import Exporter, node_exporter, paceline_agent, series
 from training_node import RANKS, STEPS_PER_SECOND, TrainingNode
 
@@ -65,6 +66,9 @@ def measured() -> dict[str, Any]:
             exporters[PEER] = stack.enter_context(node_exporter(peer, node.sysfs))
         figures = _with_nvml_share(agent, exporters)
         ours = figures.pop(AGENT)
+        node.set_pace(1)
+        ours["cpu_percent_one_step_per_second"] = regular_cpu_percent(agent)
+        node.set_pace(STEPS_PER_SECOND)
         for fault in (agent_faults.gpu_lost, agent_faults.hang, agent_faults.reload):
             ours |= fault(node, agent)
     ours["broken_hca_exported"], others = agent_faults.broken_hca(peer)

@@ -45,6 +45,13 @@ def costs(exporters: Exporters) -> dict[str, dict[str, Any]]:
     }
 
 
+def regular_cpu_percent(exporter: Exporter) -> float:
+    """Of one core, scraped each 5 s, once it has settled."""
+    time.sleep(SETTLE_SECONDS)
+    exporters = {"": exporter}
+    return round(_shares(exporters, lambda: _scraped_regularly(exporters))[""] * 100, 3)
+
+
 def percentile_99(values: list[float]) -> float:
     """The 99th percentile."""
     return statistics.quantiles(values, n=100)[98]

@@ -63,6 +63,7 @@ class TrainingNode:
         _, self.devices = dgx(self.sysfs)
         self._ranks: dict[int, Any] = {}
         self._attempts = dict.fromkeys(range(RANKS), 0)
+        self._pace = _fork.Value("d", 1 / STEPS_PER_SECOND)
         self._traffic: Any = None
 
     def __enter__(self) -> Self:
@@ -100,7 +101,11 @@ class TrainingNode:
         place = {"rank": rank, "local_rank": rank, "device": f"cuda:{rank}", "gpu_uuid": device_uuid(rank)}
         header = {**RUN, **place, "attempt": self._attempts[rank]}
         self._attempts[rank] += 1
-        self._ranks[rank] = _begin(_train, self.rings, header)
+        self._ranks[rank] = _begin(_train, self.rings, header, self._pace)
+
+    def set_pace(self, steps_per_second: float) -> None:
+        """Of all ranks, from their next step on."""
+        self._pace.value = 1 / steps_per_second
 
     def end(self, rank: int) -> None:
         """End a rank with SIGKILL, as a node would."""
@@ -123,15 +128,21 @@ def _begin(work: Any, *arguments: Any) -> Any:
     return process
 
 
-def _train(rings: Path, header: dict[str, Any], ready: Any) -> None:
+def _train(rings: Path, header: dict[str, Any], pace: Any, ready: Any) -> None:
     recorder = Recorder(rings, header)
     step = 0
     while True:
         step += 1
         clocks = {"step": step, "monotonic": time.monotonic(), "wall": time.time(), "loss": math.exp(-step / 1e4)}
-        recorder.step([{**STEP, **clocks}.get(name, math.nan) for name in layout.STEP_FIELDS])
+        seconds = float(pace.value)
+        # Its phases grow and shrink with it.
+        values = {
+            name: value * seconds * STEPS_PER_SECOND if name.endswith("_seconds") else value
+            for name, value in STEP.items()
+        }
+        recorder.step([{**values, **clocks}.get(name, math.nan) for name in layout.STEP_FIELDS])
         ready.set()
-        time.sleep(1 / STEPS_PER_SECOND)
+        time.sleep(seconds)
 
 
 def _send(devices: Sequence[RdmaDevice], ready: Any) -> None:
