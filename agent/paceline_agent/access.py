@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from .config_values import WebConfigError
 from .passwords import Passwords, TooBusy
-from .tls import has_allowed_san, make_context
 from .web_config import RateLimit, WebConfig, read_web_config
+
+if TYPE_CHECKING:
+    import ssl
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ class Access:
     def authenticated(self) -> bool:
         """Whether a client has to show who it is."""
         tls = self._config.tls
-        return bool(self._config.users) or (tls is not None and tls.client_auth == ssl.CERT_REQUIRED)
+        return bool(self._config.users) or (tls is not None and tls.asks_client)
 
     def context(self) -> ssl.SSLContext:
         """For the next handshake."""
@@ -91,6 +93,8 @@ class Access:
         """The answer to a request that may not be served; None for one that may."""
         config = self._config
         if config.tls is not None and config.tls.client_allowed_sans:
+            from .tls import has_allowed_san
+
             transport = request.transport
             certificate = None if transport is None else transport.get_extra_info("peercert")
             if not has_allowed_san(certificate, config.tls.client_allowed_sans):
@@ -154,6 +158,9 @@ class Bucket:
 def _read(path: Path | None) -> tuple[WebConfig, ssl.SSLContext | None]:
     if path is None:
         return WebConfig(), None
+    # Not before: an agent without such a file does without OpenSSL (see `without_openssl`).
+    from .tls import make_context
+
     config = read_web_config(path)
     return config, make_context(config.tls) if config.tls is not None else None
 

@@ -55,6 +55,11 @@ class Settings:
     """Period of looking at the rings and reporting what is new."""
     limits: Limits = field(default_factory=Limits)
 
+    @property
+    def needs_tls(self) -> bool:
+        """Whether anything here may be encrypted."""
+        return self.web_config_file is not None or urlsplit(self.tuner_url or "").scheme == "https"
+
     def __post_init__(self) -> None:
         """Raises SettingsError."""
         split_address(self.listen_address)

@@ -89,6 +89,11 @@ class TlsSettings:
         pems = (self.certificate, self.key, self.client_ca)
         return tuple(pem.file for pem in pems if pem is not None and pem.file is not None)
 
+    @property
+    def asks_client(self) -> bool:
+        """Whether a client has to show who it is."""
+        return self.client_auth == ssl.CERT_REQUIRED
+
 
 def tls_settings(values: Mapping[str, Any], directory: Path) -> TlsSettings | None:
     """The section, checked; None where it is empty. Files are relative to `directory`. Raises WebConfigError."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ssl
 
 SHUTDOWN_SECONDS = 2.0
 """For the client's word that it closes, too."""

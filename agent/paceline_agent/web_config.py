@@ -13,10 +13,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .config_values import WebConfigError, boolean, mapping
-from .tls import TLS_KEYS, TlsSettings, tls_settings
+
+if TYPE_CHECKING:
+    from .tls import TlsSettings
 
 SECTIONS = ("tls_server_config", "http_server_config", "basic_auth_users", "rate_limit")
 # Header -> the values it may have; none: any.
@@ -94,6 +96,8 @@ def _refuse_twice(node: Any) -> None:
 
 
 def _web_config(document: Any, directory: Path) -> WebConfig:
+    from .tls import TLS_KEYS, tls_settings  # not before: see `without_openssl`
+
     sections = mapping(document, "", SECTIONS)
     http = mapping(sections.get("http_server_config"), "http_server_config", ("http2", "headers"))
     boolean(http, "http2", "http_server_config", default=True)

@@ -37,6 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(point: EntryPoint, arguments: list[str]) -> int:
     try:
         module = importlib.import_module(point.value)
+        parser = argparse.ArgumentParser(
+            prog=f"paceline {point.name}", description=module.__doc__, formatter_class=_Formatter
+        )
+        module.configure(parser)
+        return int(module.run(parser.parse_args(arguments)))
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("paceline_"):
             raise
@@ -45,12 +50,6 @@ def _run(point: EntryPoint, arguments: list[str]) -> int:
             f"paceline {point.name} needs the package {error.name}: run `pip install 'paceline[{extra}]'`\n"
         )
         return 2
-    parser = argparse.ArgumentParser(
-        prog=f"paceline {point.name}", description=module.__doc__, formatter_class=_Formatter
-    )
-    module.configure(parser)
-    status = module.run(parser.parse_args(arguments))
-    return int(status)
 
 
 def _overview(commands: dict[str, EntryPoint], arguments: list[str]) -> int:

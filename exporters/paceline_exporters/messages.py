@@ -7,7 +7,6 @@ field; the service answers it with status 400.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -115,6 +114,8 @@ class Proposal:
             "env": self.env,
             "placeholders": self.placeholders,
         }
+        import hashlib  # not before: it loads OpenSSL, which the agent does without
+
         return hashlib.sha256(canonical(keys).encode()).hexdigest()[:16]
 
     def encode(self) -> dict[str, Any]:

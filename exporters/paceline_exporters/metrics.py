@@ -33,6 +33,10 @@ FORBIDDEN_LABELS = frozenset({"job", "instance", "pid", "le"})
 """Prometheus's own would displace the first two; a pid is a series per process; `le` is the histogram's."""
 
 
+SLACK = 100
+"""Series that are gone and still known, besides as many as there are."""
+
+
 class FamilyError(ValueError):
     """A family that is declared or owned wrongly: change the source that the text names."""
 
@@ -154,6 +158,11 @@ class Renderer:
         self.dropped = 0
         """Series that found no room, summed over samples: they come last, those already served stay."""
 
+    @property
+    def known(self) -> int:
+        """Series whose label text is kept."""
+        return self._admitted
+
     def render(self, samples: Samples) -> Section:
         """The samples as a section; the same object gives the same section. Raises FamilyError for a family
         that the source did not declare."""
@@ -166,6 +175,8 @@ class Renderer:
         if undeclared:
             raise FamilyError(f"sampled but not declared by its source: {', '.join(undeclared)}")
         self._swept = False
+        if self._admitted > 2 * sum(map(len, samples.points.values())) + SLACK:
+            self._forget(samples)
         before = self._bodies
         self._bodies = {
             family: self._body(family, points, samples, before.get(family))
@@ -218,7 +229,7 @@ class Renderer:
         return prefix
 
     def _forget(self, samples: Samples) -> None:
-        """Give back the room of series that are gone; needed only when there is none left."""
+        """Give back the room of series that are gone: when there is none left, and when most are."""
         self._swept = True
         self._admitted = 0
         for family, prefixes in self._prefixes.items():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,3 +62,16 @@ def test_bad_durations(text: str) -> None:
 def test_is_loopback() -> None:
     assert all(map(is_loopback, ("127.0.0.1", "::1", "localhost", "127.3.2.1")))
     assert not any(map(is_loopback, ("", "0.0.0.0", "10.0.0.1", "::")))
+
+
+@pytest.mark.parametrize(
+    ("told", "needed"),
+    [
+        ({}, False),
+        ({"tuner_url": "http://tuner:1"}, False),
+        ({"tuner_url": "HTTPS://tuner"}, True),
+        ({"web_config_file": Path("web.yml")}, True),
+    ],
+)
+def test_tls_is_needed_where_something_may_be_encrypted(told: dict[str, Any], needed: bool) -> None:
+    assert Settings(**told).needs_tls == needed

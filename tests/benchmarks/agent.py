@@ -10,7 +10,8 @@ Keys:
 series, scrape_p50_ms, scrape_p99_ms, cpu_ms_per_scrape;
 cpu_percent: of one core, child included, scraped each 5 s; cpu_percent_idle: never scraped;
 cpu_percent_one_step_per_second: as the first, with ranks that take so long for a step;
-rss_mib: child included, pages that both map counted twice; pss_mib: once;
+rss_mib: child included, pages that both map counted twice; rss_once_mib: once; pss_mib: divided by all processes
+    of the machine that map them, the benchmark's own included;
 nvml_seconds_per_second: of calls that take microseconds here and longer in a real driver;
 gpu_lost_seconds until `up` is 0, and gpu_lost_others_measured at the worst moment;
 hang_*: while every NVML call hangs;

@@ -39,6 +39,7 @@ def costs(exporters: Exporters) -> dict[str, dict[str, Any]]:
             "cpu_percent_idle": round(idle[name] * 100, 3),
             "cpu_ms_per_scrape": round((busy[name] - idle[name]) * elapsed / len(taken[name]) * 1e3, 3),
             "rss_mib": round(exporter.resident_mib(), 1),
+            "rss_once_mib": round(exporter.resident_once_mib(), 1),
             "pss_mib": round(exporter.proportional_mib(), 1),
         }
         for name, exporter in exporters.items()

@@ -5,6 +5,7 @@
 About 20 minutes. The exit status is 1 where memory grows beyond the noise. Keys:
 rss_mib: at the end, children included;
 rss_slope_mib_per_1000_scrapes, rss_slope_ci95: of a line through the means of blocks after the warm-up;
+rss_blocks_mib: these means, which tell growth that goes on from growth that ends;
 rss_growth_mib: the last block less the first;
 open_files_growth: at the end, less the most in the warm-up;
 parsed: scrapes that a strict parser read; one that it cannot read ends the soak;
@@ -120,6 +121,7 @@ def slope(memory: list[float], files: list[int]) -> dict[str, Any]:
     margin = stats.t.ppf(0.975, BLOCKS - 2) * line.stderr
     return {
         "rss_mib": round(means[-1], 1),
+        "rss_blocks_mib": [round(mean, 2) for mean in means],
         "rss_growth_mib": round(means[-1] - means[0], 2),
         "rss_slope_mib_per_1000_scrapes": round(line.slope * 1e3, 3),
         "rss_slope_ci95": [round((line.slope + sign * margin) * 1e3, 3) for sign in (-1, 1)],

@@ -62,7 +62,9 @@ def measured(sigkills: int, agent_kills: int, visible_seconds: float) -> dict[st
     # Ranks and agents are forked from a process that has imported all they need: a thousand starts are quick.
     context = multiprocessing.get_context("forkserver")
     kinds = [f"{sources.__name__}.{module.name}" for module in pkgutil.iter_modules(sources.__path__)]
-    context.set_forkserver_preload(["__main__", "paceline_agent.commands.agent", *kinds])
+    context.set_forkserver_preload(
+        ["__main__", "paceline_agent.commands.agent", "paceline_agent.serving", *kinds]
+    )
     parts: Sequence[Callable[[Path], dict[str, Any]]] = (
         lambda directory: killed_writers(context, sigkills, directory),
         lambda directory: killed_agents(context, agent_kills, directory),

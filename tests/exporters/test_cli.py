@@ -43,13 +43,21 @@ def test_a_status_is_passed_through() -> None:
     assert paceline("run", "--quiet", "--", sys.executable, "-c", "raise SystemExit(3)").returncode == 3
 
 
-@pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EntryPoint:
-    """A subcommand whose module wants a package that is not there."""
+@pytest.fixture(
+    params=[
+        "import package_that_nobody_has\n",
+        "def configure(parser): pass\ndef run(args): import package_that_nobody_has\n",
+    ],
+    ids=["imported", "run"],
+)
+def command(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EntryPoint:
+    """A subcommand whose module wants a package that is not there, at once or when it runs."""
     package = tmp_path / "paceline_tuner_sample"
     package.mkdir()
     (package / "__init__.py").touch()
-    (package / "wants.py").write_text("import package_that_nobody_has\n")
+    (package / "wants.py").write_text(request.param)
+    for name in ("paceline_tuner_sample", "paceline_tuner_sample.wants"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setitem(cli.EXTRAS, "paceline_tuner_sample", "tuner")
     return EntryPoint("sample", "paceline_tuner_sample.wants", cli.GROUP)

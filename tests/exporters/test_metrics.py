@@ -10,6 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from paceline_exporters.metrics import (
+    SLACK,
     Distribution,
     Family,
     FamilyError,
@@ -163,6 +164,14 @@ def test_what_found_no_room_is_counted_though_it_did_not_change() -> None:
     for count in (1, 2, 3):
         renderer.render(_losses("a", "b"))
         assert renderer.dropped == count
+
+
+def test_series_that_are_gone_are_forgotten_in_time() -> None:
+    renderer = Renderer(FAMILIES, 10**6)
+    for number in range(10 * SLACK):
+        renderer.render(_losses(f"run-{number}", "stays"))
+        assert renderer.known <= 2 * 2 + SLACK + 2
+    assert b'"stays"' in renderer.render(_losses("stays")).plain("text")
 
 
 def test_over_the_budget_the_last_to_come_are_dropped_and_counted() -> None:

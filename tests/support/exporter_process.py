@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
+from resident_pages import resident_once_mib
 
 ACCEPT = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
 START_SECONDS = 60.0
@@ -61,8 +62,12 @@ class Exporter:
         """Resident memory, children included; pages they share count for each."""
         return float(sum(each.memory_info().rss for each in self._family())) / MIB
 
+    def resident_once_mib(self) -> float:
+        """The same with pages they share counted once."""
+        return resident_once_mib(each.pid for each in self._family())
+
     def proportional_mib(self) -> float:
-        """The same with each page divided among those who share it."""
+        """Each page divided among all of the machine that share it."""
         return float(sum(each.memory_full_info().pss for each in self._family())) / MIB
 
     def open_files(self) -> int:

@@ -6,26 +6,15 @@ Listens on loopback unless told otherwise; needs no root, no GPU and no RDMA.
 from __future__ import annotations
 
 import argparse
-import asyncio
-import gc
 import logging
 import re
-import resource
-import signal
 import sys
 from urllib.parse import quote
 
-from paceline_exporters.metrics import FamilyError
-from paceline_exporters.sources import discover
 from paceline_exporters.sources.contract import World
 
-from ..config_values import WebConfigError
-from ..once import one_scrape
-from ..service import Agent
 from ..settings import Settings, SettingsError, duration
-from ..spool import SpoolError
-from ..tasks import TaskDied
-from ..web import ListenError
+from ..without_openssl import leave_out_openssl
 from .flags import add_shared
 
 COMPAT = ("node_exporter",)
@@ -75,15 +64,14 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=args.level.upper(), format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
         settings = _settings(args)
-        _raise_file_limit()
-        sources = discover(settings.world)
-        if args.once:
-            sys.stdout.write(one_scrape(settings, sources))
-            return 0
-        return asyncio.run(_serve(Agent(settings, sources)))
-    except (SettingsError, WebConfigError, SpoolError, ListenError, FamilyError, TaskDied) as error:
+    except SettingsError as error:
         sys.stderr.write(f"paceline agent: {error}\n")
         return 1
+    if not settings.needs_tls:
+        leave_out_openssl()
+    from .. import serving  # after what is left out
+
+    return serving.run(settings, once=args.once)
 
 
 def _settings(args: argparse.Namespace) -> Settings:
@@ -112,26 +100,3 @@ def _settings(args: argparse.Namespace) -> Settings:
         spool_directory=args.spool,
         series_per_source=args.series,
     )
-
-
-def _raise_file_limit() -> None:
-    """Counters are read through descriptors that stay open: ten RoCE ports have about 560, 1024 is usual."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-async def _serve(agent: Agent) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        url = await agent.startup()
-        sys.stdout.write(f"paceline agent: listening on {url}\n")
-        sys.stdout.flush()
-        # What is alive now lives as long as the process: the collector need not look at it again.
-        gc.freeze()
-        await agent.serve(stop)
-    finally:
-        await agent.shutdown()
-    return 0

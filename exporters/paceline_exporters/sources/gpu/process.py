@@ -22,6 +22,8 @@ DYING_SECONDS = 1.0
 """A killed child that lives longer is abandoned."""
 PIPE_BYTES = 2**20
 """What the child may say while the agent does not run (a node under load); Linux's limit for any user."""
+READ_BYTES = 2**16
+"""Memory is set aside for so much by each read, and what the child says in a round is less."""
 _CODE = """\
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -78,7 +80,7 @@ class Child:
         messages: list[Message] = []
         while not self.ended:
             try:
-                chunk = os.read(self._pipe.fileno(), PIPE_BYTES)
+                chunk = os.read(self._pipe.fileno(), READ_BYTES)
             except BlockingIOError:
                 break
             self.ended = not chunk

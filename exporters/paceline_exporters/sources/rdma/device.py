@@ -120,7 +120,8 @@ class Device:
         for files in self._ports.values():
             files.close()
         for binding in self._bindings.values():
-            binding.attribute.close()
+            binding.close(self._points)
+        self._bindings.clear()
 
     def _scan(self) -> None:
         self._identity = identify(self._path, self._failed)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import time
@@ -35,6 +36,7 @@ from paceline_exporters.sources.contract import World
 from paceline_exporters.sources.rdma import create
 from paceline_exporters.sources.rdma import device as device_module
 from paceline_exporters.sources.rdma import source as source_module
+from paceline_exporters.sources.rdma.binding import Binding
 from paceline_exporters.sources.rdma.source import RdmaSource
 
 Open = Callable[[], RdmaSource]
@@ -340,6 +342,17 @@ def test_a_device_that_vanishes_and_returns(world: World, start: Open) -> None:
     sent = "port_transmit_bytes_total mlx5_0 1"
     assert back[sent] == before[sent] + 4 * 5
     assert all(back[name] >= value for name, value in before.items() if name.split(" ")[0].endswith("_total"))
+
+
+def test_what_was_known_of_a_device_goes_with_it(world: World, start: Open) -> None:
+    """Links that flap must not make memory grow until the garbage collector looks at what is old."""
+    device = one(world, "mlx5_0", MLX5_INFINIBAND)
+    source = start()
+    source.sample()
+    gc.collect()
+    device.remove()
+    source.sample()
+    assert not any(isinstance(found, Binding) for found in gc.get_objects())
 
 
 def test_a_device_that_vanished_is_missed_by_the_next_agent_and_after_a_reboot(world: World, start: Open) -> None:
