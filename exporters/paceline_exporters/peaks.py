@@ -1,9 +1,10 @@
 """What a device could compute at most: dense FLOP/s by dtype, as its vendor's data sheet says.
 
 Data sheets print figures "with sparsity", twice what a dense multiplication can reach: those are halved here.
-Tensor cores (AMD: matrix cores) with accumulation in float32, at boost clock. Where the precision of a job or the
-figure of a device is not known there is no peak: a ratio to a guess looks like a fact. Arithmetic in FP8 is not
-told by jobs; their peak is that of the precision they declare.
+Tensor cores (AMD: matrix cores) with accumulation in float32, at boost clock; figures are tested against the
+product of multiprocessors, FLOP per clock and boost clock where those are published. Where the precision of a
+job or the figure of a device is not known there is no peak: a ratio to a guess looks like a fact. Arithmetic in
+FP8 is not told by jobs; their peak is that of the precision they declare.
 """
 
 from __future__ import annotations

@@ -33,6 +33,35 @@ NAMES = [
 ]
 
 
+# Multiprocessors or compute units, dense bfloat16 FLOP of each per clock, boost clock in GHz.
+BUILT = [
+    ("NVIDIA H100 80GB HBM3", 132, 4096, 1.83),
+    ("NVIDIA H100 NVL", 132, 4096, 1.545),
+    ("NVIDIA H200 NVL", 132, 4096, 1.545),
+    ("NVIDIA A100-SXM4-80GB", 108, 2048, 1.41),
+    ("NVIDIA A10", 72, 1024, 1.695),
+    ("NVIDIA A10G", 80, 512, 1.71),
+    ("NVIDIA A40", 84, 1024, 1.74),
+    ("NVIDIA L20", 92, 512, 2.52),
+    ("NVIDIA L40", 142, 512, 2.49),
+    ("NVIDIA L40S", 142, 1024, 2.49),
+    ("NVIDIA GeForce RTX 4090", 128, 512, 2.52),
+    ("NVIDIA GeForce RTX 5090", 170, 512, 2.407),
+    ("NVIDIA RTX 6000 Ada Generation", 142, 1024, 2.505),
+    ("NVIDIA RTX A6000", 84, 1024, 1.8),
+    ("AMD Instinct MI300X", 304, 2048, 2.1),
+    ("AMD Instinct MI350X", 256, 4096, 2.2),
+    ("AMD Instinct MI355X", 256, 4096, 2.4),
+]
+
+
+@pytest.mark.parametrize(("name", "units", "per_clock", "gigahertz"), BUILT, ids=[row[0] for row in BUILT])
+def test_a_data_sheets_figure_is_what_the_chip_adds_up_to(
+    name: str, units: int, per_clock: int, gigahertz: float
+) -> None:
+    assert device_peak(name, "bf16") == pytest.approx(units * per_clock * gigahertz * 1e9, rel=0.02)
+
+
 @pytest.mark.parametrize(("name", "teraflops"), NAMES)
 def test_devices_by_the_names_that_cuda_gives_them(name: str, teraflops: float) -> None:
     assert device_peak(name, "bf16") == pytest.approx(teraflops * 1e12)

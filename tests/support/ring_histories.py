@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import repeat
 
 from paceline_exporters.diagnosis.jobsteps import JobStep
 
@@ -19,6 +20,8 @@ COMMUNICATION = 0.08
 TOKENS = 4096
 TOKEN_COST = (0.15, 0.75, 0.10)
 DDP_FIRST, DDP_EVERY = 10, 100
+EPISODE_SECONDS = (1.0, 5.0)
+EPISODE_FACTOR = (1.2, 2.0)
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,12 @@ class Story:
     """First step of the fault."""
     by: float = 0.1
     """What the fault costs, as a share of the healthy step."""
+    communication: float = COMMUNICATION
+    """Share of the step that the network takes."""
+    jitter: float = 0.05
+    """Standard deviation of the logarithm of what the network takes."""
+    episodes: float = 0.0
+    """Share of the time in which other programs slow the network: EPISODE_FACTOR times, for EPISODE_SECONDS."""
     backward_split: bool = True
     """Backward's own work is known in every step; else only DDP's own times, at torch's rate."""
 
@@ -50,6 +59,7 @@ def history(story: Story) -> Iterator[JobStep]:
     """The run's steps, in order."""
     rng = random.Random(story.seed)
     skill = [{phase: 1.0 + rng.gauss(0.0, 0.01) for phase in PHASES} for _ in range(story.ranks)]
+    others = _others(story, rng)
     healthy: list[float] = []
     for number in range(1, story.steps + 1):
         extra = 0.0
@@ -57,7 +67,7 @@ def history(story: Story) -> Iterator[JobStep]:
             extra = story.by * (sum(healthy) / len(healthy)) * max(0.0, rng.gauss(1.0, 0.1))
         tokens = [TOKENS * (rng.uniform(0.5, 1.5) if story.variable_lengths else 1.0) for _ in skill]
         work = [_work(story, rng, one, count / TOKENS) for one, count in zip(skill, tokens, strict=True)]
-        network = story.step_seconds * COMMUNICATION * math.exp(rng.gauss(0.0, 0.05))
+        network = story.step_seconds * story.communication * math.exp(rng.gauss(0.0, story.jitter)) * next(others)
         if story.fault == "communication":
             network += extra
         elif story.fault:
@@ -66,6 +76,24 @@ def history(story: Story) -> Iterator[JobStep]:
         if not extra:
             healthy.append(step.ranks[0]["step_seconds"])
         yield step
+
+
+def shared(story: Story) -> Story:
+    """The same where ranks share cores with each other and with other programs, as measured with two gloo ranks
+    and busy processes on two cores."""
+    return replace(story, communication=0.35, jitter=0.4, episodes=0.3)
+
+
+def _others(story: Story, rng: random.Random) -> Iterator[float]:
+    """What other programs make of the network's time, step by step."""
+    while True:
+        busy, factor = 0, 1.0
+        if story.episodes:
+            seconds = rng.uniform(*EPISODE_SECONDS)
+            idle = seconds * (1.0 - story.episodes) / story.episodes * rng.uniform(0.5, 1.5)
+            yield from repeat(1.0, round(idle / story.step_seconds))
+            busy, factor = round(seconds / story.step_seconds), rng.uniform(*EPISODE_FACTOR)
+        yield from repeat(factor, max(1, busy))
 
 
 def _work(story: Story, rng: random.Random, skill: dict[str, float], length: float) -> dict[str, float]:

@@ -66,6 +66,10 @@ def _port(*names: str) -> tuple[Of, ...]:
     return tuple(Of(f"paceline_rdma_port_{name}_total") for name in names)
 
 
+def _first_less_others(numbers: Sequence[float]) -> float:
+    return max(0.0, numbers[0] - sum(numbers[1:]))
+
+
 def _pressure(resource: str) -> Rule:
     of = Of("paceline_host_pressure_seconds_total", "resource", (resource,))
     return Rule(f"{resource}_pressure_ratio", (of,))
@@ -91,6 +95,14 @@ RULES: Sequence[Rule] = (
             Of("paceline_nic_receive_pfc_pause_seconds_total"),
             Of("paceline_nic_receive_pause_seconds_total"),
         ),
+    ),
+    Rule(
+        "tcp_retransmits_per_second",
+        (
+            Of("paceline_host_tcp_retransmit_segments_total"),
+            Of("paceline_host_tcp_spurious_retransmit_segments_total"),
+        ),
+        combine=_first_less_others,
     ),
     *(_pressure(resource) for resource in ("cpu", "memory", "io")),
     Rule(

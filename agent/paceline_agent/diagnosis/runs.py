@@ -208,7 +208,7 @@ class Runs:
             if before is not None:
                 run.counts, run.durations = before.counts, before.durations
         place = run.ranks[number] = Place(follower)
-        run.diagnosis.expect(len(run.ranks))
+        run.diagnosis.expect(len(run.ranks), run.world_size)
         run.diagnosis.place(number, text(follower.data, "node"))
         return place
 

@@ -65,7 +65,9 @@ def _findings(told: Explanation) -> Iterator[str]:
 
 
 def _mark(finding: Finding) -> tuple[str, int | None, str, int]:
-    return finding.kind, finding.rank, finding.phase, finding.since_step
+    # Whose link it is that became slow may be seen later only.
+    rank = finding.rank if finding.kind == "straggler" else None
+    return finding.kind, rank, finding.phase, finding.since_step
 
 
 def _finding(finding: Finding, standing: Standing) -> Iterator[str]:

@@ -12,8 +12,9 @@ from paceline_exporters.messages import Event, Outcome, Proposal
 from .rings import OwnRing
 
 NOT_ATTACHED = (
-    "no training process attached: python -I, -E and -S run no sitecustomize, and only a Hugging Face Trainer is "
-    "watched; where a ring could not be made, the job's log says why"
+    "no training process attached: none made a DistributedDataParallel, called backward() or began "
+    "Trainer.train(), or it ran as python -I, -E or -S, which run no sitecustomize; where a ring could not be "
+    "made, the job's log says why"
 )
 Told = list[tuple[OwnRing, Event]]
 

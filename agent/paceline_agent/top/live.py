@@ -89,7 +89,7 @@ class LiveRun:
             if report.attempt == self._attempt and not self._is_of_the_past(report):
                 self._meet(agent, report)
                 records += self._news(report)
-        self.diagnosis.expect(len(self.ranks))
+        self.diagnosis.expect(len(self.ranks), self.world_size)
         for _, rank, values in sorted(records, key=lambda record: record[:2]):
             self.diagnosis.add(rank, values)
         self._places |= {agent: steps.progress for agent, steps in agents.items()}

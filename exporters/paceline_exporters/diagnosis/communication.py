@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from statistics import median
 
-from .cusum import Cusum, Noise
+from .cusum import THRESHOLD, Cusum, Noise
 from .findings import Finding
 from .jobsteps import JobStep
 from .phases import is_disturbed, step_seconds, waiting
@@ -17,7 +17,7 @@ REFERENCE = 16
 """Measurements that make the run's own normal."""
 WARM_UP_STEPS = 3
 FOLLOW = 1.0 / 200.0
-"""How fast the normal follows while nothing is found."""
+"""How fast the normal follows while nothing is suspected."""
 
 
 class CommunicationWatch:
@@ -28,6 +28,8 @@ class CommunicationWatch:
         self._first: list[float] = []
         self._normal: float | None = None
         self._noise = Noise()
+        self._share: float | None = None
+        """The latest wait, of its step."""
         self._cusum = Cusum()
 
     @property
@@ -47,35 +49,36 @@ class CommunicationWatch:
         if not seconds or len(waits) < 2 or is_disturbed(step) or self._seen <= WARM_UP_STEPS:
             return []
         least = min(waits.values())
+        before, self._share = self._share, least / seconds
+        if before is not None:
+            self._noise.learn(abs(self._share - before))
         if self._normal is None:
             self._learn(least)
             return []
-        return self._judge(step.number, seconds, least)
+        return self._judge(step.number, seconds, least, self._normal)
 
     def _learn(self, least: float) -> None:
         self._first.append(least)
         if len(self._first) >= REFERENCE:
             self._normal = median(self._first)
 
-    def _judge(self, number: int, seconds: float, least: float) -> list[Finding]:
-        assert self._normal is not None
-        share = (least - self._normal) / seconds
-        self._noise.learn(self._cusum.change(share))
-        settled = self._cusum.add(number, share, self._noise.threshold)
-        if self._cusum.sum == 0.0:
-            self._normal += FOLLOW * (least - self._normal)
+    def _judge(self, number: int, seconds: float, least: float, normal: float) -> list[Finding]:
+        cusum = self._cusum
+        settled = cusum.add(number, (least - normal) / seconds, self._noise.scale, seconds)
+        if cusum.sum < THRESHOLD and not cusum.found:
+            self._normal = normal + FOLLOW * (least - normal)
         if not settled:
             return []
         return [
             Finding(
                 kind="communication",
                 cause="communication",
-                since_step=self._cusum.since,
+                since_step=cusum.since,
                 found_step=number,
-                share=self._cusum.mean,
+                share=cusum.mean,
                 numbers={
                     "exposed_seconds": least,
-                    "normal_seconds": self._normal,
+                    "normal_seconds": normal,
                     "step_seconds": seconds,
                     "noise_share": self._noise.sigma,
                 },

@@ -1,8 +1,11 @@
 """A one-sided cumulative sum: whether a share of the step that should be near 0 is above it for good.
 
 Page 1954, Continuous inspection schemes. What exceeds `DRIFT` is added up; 10 % too much reaches the threshold
-after 3 or 4 measurements, a single slow one does not, since each counts at most `MOST`. The threshold grows with
-the noise.
+after 3 or 4 measurements, a single slow one does not, since each counts at most `MOST`.
+
+Where ranks share cores with each other, or a network with others, shares jitter by a tenth of the step and more,
+and stay high for seconds while somebody else is at work. There a change has to be large beside the noise, and to
+last: measurements count the less the more noise there is, and nothing is settled for so long.
 """
 
 from __future__ import annotations
@@ -14,14 +17,18 @@ DRIFT = 0.04
 MOST = 0.12
 """Most that one measurement counts."""
 THRESHOLD = 0.14
-NOISE_FACTOR = 6.5
-"""The threshold is at least so many standard deviations of the noise."""
+QUIET = 0.025
+"""Noise, as a share of the step, up to which measurements count in full; noisier ones are scaled down to it."""
 NOISE_MEMORY = 50.0
 """Measurements over which the noise is learnt."""
+MOST_SUM = 2.0
+"""Of the sum, in thresholds: what lasted for long is over as soon as what lasted for a moment."""
 STREAK = 3
 """Measurements in a row, all too high, that it takes at least: hiccups come alone or in pairs."""
 CALM = 10
 """Measurements in a row, none too high, after which it is over."""
+LASTING_SECONDS = 15.0
+"""What a change has to last in a job that is all noise; in a quiet one it need not."""
 RARE_STEPS = 10
 """What is measured once in so many steps or fewer (DDP's own times) counts `RARE_WEIGHT`: two are enough."""
 RARE_WEIGHT = 1.6
@@ -32,8 +39,9 @@ class Noise:
     """Standard deviation of a measurement from step to step, learnt from its changes: a lasting shift is one
     change among many."""
 
-    sigma: float = 0.0
-    measured: int = 0
+    sigma: float = 0.05
+    measured: int = 4
+    """As if so many measurements had shown so much noise: a run's first ones may look alike by chance."""
 
     def learn(self, change: float) -> None:
         """Size of the change between a measurement and the one before it, or the mean of several such."""
@@ -42,9 +50,9 @@ class Noise:
         self.sigma += (change * 0.886 - self.sigma) / min(self.measured, NOISE_MEMORY)
 
     @property
-    def threshold(self) -> float:
-        """Of a cumulative sum under this noise."""
-        return max(THRESHOLD, NOISE_FACTOR * self.sigma)
+    def scale(self) -> float:
+        """How much of its size a measurement counts, at most 1."""
+        return QUIET / max(QUIET, self.sigma)
 
 
 @dataclass(slots=True)
@@ -55,9 +63,12 @@ class Cusum:
     since: int = 0
     """Step at which the sum left 0."""
     found: bool = False
+    lasted: float = 0.0
+    """Seconds since then."""
     last_step: int = 0
     last: float | None = None
     """The latest measurement."""
+    rare_steps: float = RARE_STEPS
     _total: float = 0.0
     _count: int = 0
     _streak: int = 0
@@ -72,29 +83,30 @@ class Cusum:
         """Size of the change from the latest measurement to this one, at most `MOST`; 0 for the first."""
         return 0.0 if self.last is None else min(abs(share - self.last), MOST)
 
-    def add(self, step: int, share: float, threshold: float) -> bool:
-        """One measurement; True when it settles what was not found before."""
-        rare = step - self.last_step >= RARE_STEPS and self.last is not None
-        self.last_step, self.last = step, share
-        if share <= DRIFT:
-            self._streak, self._calm = 0, self._calm + 1
-            if self.sum > 0.0:
-                self._sink(share, rare)
-            return False
-        if self.sum <= 0.0:
-            self.since, self._total, self._count = step, 0.0, 0
-        self.sum += (RARE_WEIGHT if rare else 1.0) * (min(MOST, share) - DRIFT)
-        self._total += share
-        self._count += 1
-        self._streak, self._calm = self._streak + 1, 0
-        if self.found or self.sum < threshold or self._streak < (STREAK - 1 if rare else STREAK):
-            return False
-        self.found = True
-        return True
+    def add(self, step: int, share: float, scale: float, seconds: float) -> bool:
+        """One measurement; True when it settles what was not found before.
 
-    def _sink(self, share: float, rare: bool) -> None:
-        self.sum = max(0.0, self.sum + (RARE_WEIGHT if rare else 1.0) * (max(-MOST, share) - DRIFT))
-        self._total += share
-        self._count += 1
-        if self.found and self._calm >= CALM:
-            self.found, self.sum = False, 0.0
+        `scale`: how much of its size it counts; `seconds`: that a step takes.
+        """
+        rare = step - self.last_step >= self.rare_steps and self.last is not None
+        self.lasted = self.lasted + (step - self.last_step) * seconds if self.sum > 0.0 else 0.0
+        self.last_step, self.last = step, share
+        counts = max(-MOST, min(MOST, scale * share)) - DRIFT
+        if counts > 0.0:
+            self._streak, self._calm = self._streak + 1, 0
+            if self.sum <= 0.0:
+                self.since, self._total, self._count = step, 0.0, 0
+        else:
+            self._streak, self._calm = 0, self._calm + 1
+        if counts > 0.0 or self.sum > 0.0:
+            self.sum = min(MOST_SUM * THRESHOLD, max(0.0, self.sum + (RARE_WEIGHT if rare else 1.0) * counts))
+            self._total += share
+            self._count += 1
+        if self.found:
+            if self._calm >= CALM:
+                self.found, self.sum = False, 0.0
+            return False
+        lasting = self.lasted >= LASTING_SECONDS * (1.0 - scale)
+        streak = self._streak >= (STREAK - 1 if rare else STREAK)
+        self.found = lasting and streak and self.sum >= THRESHOLD
+        return self.found

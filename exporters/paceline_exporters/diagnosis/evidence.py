@@ -22,7 +22,7 @@ MEANING: Mapping[str, str] = {
     "nic_pause_ratio": "share of the time in which a port of the node was paused by its peer",
     "nic_bytes_per_second": "bytes received and sent by the node's RDMA ports",
     "ports_down": "RDMA ports of the node that were up and are not",
-    "tcp_retransmits_per_second": "TCP segments that the node sent again",
+    "tcp_retransmits_per_second": "TCP segments that the node sent again and the receiver had not got yet",
     "cpu_pressure_ratio": "share of the time in which some task of the node waited for a CPU",
     "memory_pressure_ratio": "share of the time in which some task of the node waited for memory",
     "io_pressure_ratio": "share of the time in which some task of the node waited for storage",

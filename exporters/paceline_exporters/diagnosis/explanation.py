@@ -15,28 +15,30 @@ from .run import RunDiagnosis
 
 T = TypeVar("T")
 
-LEARNING_BLOCKS = 20
+LEARNING_STEPS = 20
 """Before that, stragglers and slower communication are not judged: warm-up and the first normal."""
 TOLD_EVENTS = ("oom", "nan", "exception", "rejected", "end")
 """Kinds of `layout.EVENT_KINDS` that say how a rank fares or ended."""
 MOST_RANKS_NAMED = 16
 LEAST_KNOWN = 0.5
-"""Share of the latest blocks in which a field has to be known."""
-# Fields of which none is known, or seldom -> what cannot be said for that.
-BLIND: Sequence[tuple[tuple[str, ...], str]] = (
+"""Share of the latest steps in which a field has to be known."""
+# Fields of which none is known, or seldom; of runs with so many ranks or more; what cannot be said for that.
+BLIND: Sequence[tuple[tuple[str, ...], int, str]] = (
     (
         WORK["backward"],
+        2,
         "The backward pass is split into work and waiting {times}: whether a rank is slow in it is seen late or "
         "not at all, and communication is not judged.",
     ),
-    (WORK["data_wait"], "Waiting for the data loader is measured {times}."),
-    (TOKENS, "Tokens and samples are counted {times}: a long batch and a slow rank look alike."),
+    (WORK["data_wait"], 1, "Waiting for the data loader is measured {times}."),
+    (TOKENS, 2, "Tokens and samples are counted {times}: a long batch and a slow rank look alike."),
 )
-# Evidence of which none was sampled -> what cannot be said for that.
-UNSAMPLED: Sequence[tuple[Sequence[str], str]] = (
-    (("gpu_utilization_ratio", "gpu_throttled_ratio"), "No GPU was sampled: a throttled one cannot be told."),
+# Evidence of which none was sampled; of runs with so many ranks or more; what cannot be said for that.
+UNSAMPLED: Sequence[tuple[Sequence[str], int, str]] = (
+    (("gpu_utilization_ratio", "gpu_throttled_ratio"), 1, "No GPU was sampled: a throttled one cannot be told."),
     (
         ("nic_errors_per_second", "nic_pause_ratio", "ports_down"),
+        2,
         "No RDMA port was sampled: slow communication cannot be laid to one.",
     ),
 )
@@ -127,7 +129,7 @@ def explain(
         verdict=diagnosis.verdict(),
         history=[*before, *diagnosis.findings],
         evidence=dict(diagnosis.evidence),
-        missing=list(_missing(latest, diagnosis.evidence, unseen(world_size, (one.rank for one in ranks)))),
+        missing=list(_missing(latest, diagnosis.evidence, world_size, (one.rank for one in ranks))),
     )
 
 
@@ -141,23 +143,22 @@ def told(events: Iterable[Event]) -> list[Event]:
     return [event for event in events if event.kind in TOLD_EVENTS]
 
 
-def _missing(latest: Sequence[JobStep], evidence: Mapping[int, Evidence], away: Sequence[int]) -> Iterator[str]:
-    if away:
+def _missing(
+    latest: Sequence[JobStep], evidence: Mapping[int, Evidence], world_size: int, seen: Iterable[int]
+) -> Iterator[str]:
+    if away := unseen(world_size, seen):
         named = ", ".join(map(str, away[:MOST_RANKS_NAMED])) + (", ..." if len(away) > MOST_RANKS_NAMED else "")
         yield f"Of {len(away)} ranks nothing is seen from here ({named}): one of them may be the slow one."
-    if len(latest) < LEARNING_BLOCKS:
-        yield (
-            f"Stragglers and changes are judged after {LEARNING_BLOCKS} steps, or as many blocks of short steps; "
-            f"{len(latest)} are known."
-        )
-    for names, text in BLIND if latest else ():
+    if len(latest) < LEARNING_STEPS:
+        yield (f"Stragglers and changes are judged after {LEARNING_STEPS} steps; {len(latest)} are known.")
+    for names, least_ranks, text in BLIND if latest else ():
         known = sum(bool(first(step, names)) for step in latest)
-        if known < LEAST_KNOWN * len(latest):
-            yield text.format(
-                times=f"in {known} of {len(latest)} blocks of steps only" if known else "in no step"
-            )
-    sampled = {name for seen in evidence.values() for name in seen}
-    yield from (text for names, text in UNSAMPLED if sampled.isdisjoint(names))
+        if known < LEAST_KNOWN * len(latest) and world_size >= least_ranks:
+            yield text.format(times=f"in {known} of {len(latest)} steps only" if known else "in no step")
+    sampled = {name for one in evidence.values() for name in one}
+    for evidenced, least_ranks, text in UNSAMPLED:
+        if sampled.isdisjoint(evidenced) and world_size >= least_ranks:
+            yield text
 
 
 def _rank(data: Mapping[str, Any]) -> RankState:

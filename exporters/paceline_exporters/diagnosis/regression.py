@@ -1,14 +1,17 @@
 """Whether the run's steps became longer than they were, whatever the cause: a change point in its own history.
 
-Steps are taken in blocks, by their median: a job's step time has hiccups, and there is no hurry.
+Steps are taken in blocks, by their median: a job's step time has hiccups, and there is no hurry. A regression
+holds while the steps stay longer than they were before it, also when that has become the run's new normal.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
+from collections.abc import Mapping
 from statistics import median
 
-from .cusum import Cusum, Noise
+from .cusum import DRIFT, STREAK, Cusum, Noise
 from .findings import Finding
 from .jobsteps import JobStep
 from .phases import TOKENS, first, is_disturbed, step_seconds
@@ -18,8 +21,8 @@ BLOCK_STEPS = 8
 REFERENCE_BLOCKS = 8
 """Blocks that make the run's own normal, at its start and after a change that stayed."""
 WARM_UP_STEPS = 3
-SETTLE_STEPS = 200
-"""A change that lasts so long is the new normal: it was told once."""
+SETTLE_BLOCKS = 25
+"""A change that lasts so long is the new normal: what comes on top of it is told as well."""
 
 
 class RegressionWatch:
@@ -31,16 +34,25 @@ class RegressionWatch:
         self._recent: deque[float] = deque(maxlen=REFERENCE_BLOCKS)
         self._normal: float | None = None
         self._noise = Noise()
-        self._cusum = Cusum()
+        self._cusum = _sum()
+        self._held = 0
+        """Blocks since the sum left 0."""
         self._seen = 0
+        self._before: dict[int, float] = {}
+        """By the first step of a regression that holds: the normal before it."""
 
     @property
     def normal_seconds(self) -> float | None:
         """The step as this run has it when nothing is wrong; None before it is learnt."""
         return self._normal
 
+    @property
+    def current(self) -> Mapping[int, float]:
+        """Regressions that hold: by their first step, what of a step's time now is more than before it."""
+        return {since: 1.0 - normal / self._level() for since, normal in self._before.items()}
+
     def add(self, step: JobStep) -> list[Finding]:
-        """What this step settled: at most one finding, once until it calms down or becomes the normal."""
+        """What this step settled: at most one finding, once until it is over or becomes the normal."""
         wall = step_seconds(step)
         self._seen += 1
         if not wall or is_disturbed(step) or self._seen <= WARM_UP_STEPS:
@@ -54,6 +66,7 @@ class RegressionWatch:
         if self._normal is None:
             self._normal = median(self._recent) if len(self._recent) == REFERENCE_BLOCKS else None
             return []
+        self._end_what_is_over()
         return self._judge(begun, step.number, seconds, self._normal)
 
     def _of_equal_length(self, step: JobStep, wall: float) -> float:
@@ -64,21 +77,38 @@ class RegressionWatch:
         self._slope.learn({0: wall}, {0: longest})
         return wall - self._slope.slope * (longest - self._slope.mean_tokens(0)) if self._slope.learnt else wall
 
+    def _level(self) -> float:
+        """Of the latest blocks, as many as it takes to find a regression."""
+        return median(list(self._recent)[-STREAK:])
+
+    def _end_what_is_over(self) -> None:
+        level = self._level()
+        over = [since for since, normal in self._before.items() if level <= normal * (1.0 + DRIFT)]
+        if over:
+            self._normal, self._cusum = min(self._before.pop(since) for since in over), _sum()
+
     def _judge(self, begun: int, number: int, seconds: float, normal: float) -> list[Finding]:
         share = seconds / normal - 1.0
         self._noise.learn(self._cusum.change(share))
-        settled = self._cusum.add(begun, share, self._noise.threshold)
-        if self._cusum.found and number - self._cusum.since >= SETTLE_STEPS:
-            self._normal, self._cusum = median(self._recent), Cusum()
+        settled = self._cusum.add(begun, share, self._noise.scale, seconds)
+        self._held = self._held + 1 if self._cusum.sum > 0.0 else 0
+        if self._cusum.found and self._held >= SETTLE_BLOCKS:
+            self._normal, self._cusum = median(self._recent), _sum()
         if not settled:
             return []
+        self._before[self._cusum.since] = normal
         return [
             Finding(
                 kind="regression",
                 cause="unknown",
                 since_step=self._cusum.since,
                 found_step=number,
-                share=self._cusum.mean,
+                share=1.0 - normal / self._level(),
                 numbers={"step_seconds": seconds, "normal_seconds": normal, "noise_share": self._noise.sigma},
             )
         ]
+
+
+def _sum() -> Cusum:
+    """Blocks are never rare, however many steps lie between them."""
+    return Cusum(rare_steps=math.inf)

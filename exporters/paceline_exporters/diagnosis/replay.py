@@ -40,6 +40,7 @@ def replay(
     for report in mine:
         ranks.setdefault(report.rank, []).append(report)
     diagnosis = RunDiagnosis(len(ranks))
+    diagnosis.expect(len(ranks), world_size)
     for report in mine:
         diagnosis.place(report.rank, report.node)
         if report.window is not None and report.window.evidence:

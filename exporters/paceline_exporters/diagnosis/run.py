@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from .blocks import Blocks
 from .causes import explained
 from .communication import CommunicationWatch
 from .evidence import Evidence
@@ -15,6 +14,7 @@ from .hang import HangWatch, Progress
 from .jobsteps import Alignment, FieldValues, JobStep
 from .regression import RegressionWatch
 from .straggler import StragglerWatch
+from .thinning import Thinning
 from .verdict import Shares, StepShares, shares, step_shares, verdict
 
 LATEST_STEPS = 100
@@ -27,22 +27,24 @@ class RunDiagnosis:
 
     def __init__(self, expected_ranks: int) -> None:
         self._alignment = Alignment(expected_ranks)
-        self._blocks = Blocks()
+        self._thinning = Thinning()
         self._straggler = StragglerWatch()
         self._communication = CommunicationWatch()
         self._regression = RegressionWatch()
         self._hang = HangWatch()
         self.evidence: dict[int, Evidence] = {}
         """What each rank's node saw lately."""
+        self._alone = False
         self._nodes: dict[int, str] = {}
         self._latest: deque[JobStep] = deque(maxlen=LATEST_STEPS)
         self._shares: deque[StepShares] = deque(maxlen=LATEST_STEPS)
         self.findings: deque[Finding] = deque(maxlen=MOST_FINDINGS)
         """All of this attempt, oldest first."""
 
-    def expect(self, ranks: int) -> None:
-        """So many ranks will be fed; of a run on many nodes an agent sees its own only."""
+    def expect(self, ranks: int, world_size: int) -> None:
+        """So many of the run's ranks will be fed; of a run on many nodes an agent sees its own only."""
         self._alignment.expected_ranks = ranks
+        self._alone = world_size == 1
 
     def place(self, rank: int, node: str) -> None:
         """Where a rank runs."""
@@ -55,9 +57,10 @@ class RunDiagnosis:
     def add(self, rank: int, values: FieldValues) -> list[Finding]:
         """One step record; what it settled."""
         self._hang.learn(values)
+        if self._thinning.skips(values):
+            return []
         self._alignment.add(rank, values)
-        blocks = (self._blocks.add(step) for step in self._alignment.ready())
-        return [finding for block in blocks if block is not None for finding in self._take(block)]
+        return [finding for step in self._alignment.ready() for finding in self._take(step)]
 
     def stands(self, ranks: Mapping[int, Progress], everyone: bool) -> Finding | None:
         """Where the ranks that live and train are now; a standstill that was not told before.
@@ -96,8 +99,9 @@ class RunDiagnosis:
         return verdict(self.shares, self._current(), self._throttled())
 
     def _take(self, step: JobStep) -> list[Finding]:
+        self._thinning.learn(step)
         self._latest.append(step)
-        row = step_shares(step)
+        row = step_shares(step, self._alone)
         if row is not None:
             self._shares.append(row)
         watches = (self._straggler, self._communication, self._regression)
@@ -110,23 +114,30 @@ class RunDiagnosis:
         return told if told.rank is None else replace(told, node=self._nodes.get(told.rank, ""))
 
     def _current(self) -> list[Finding]:
-        """Of the findings those that still hold, with what the evidence says now."""
-        holding = {(rank, phase): share for rank, phase, share in self._straggler.current()}
-        latest: dict[tuple[str, int | None, str], Finding] = {}
-        for finding in self.findings:
-            latest[(finding.kind, finding.rank, finding.phase)] = finding
+        """Of the findings those that still hold, with what they cost and what the evidence says now."""
+        slow = {(rank, phase): share for rank, phase, share in self._straggler.current()}
+        longer = self._regression.current
+        latest = {_subject(finding): finding for finding in self.findings}
         kept = []
         for finding in latest.values():
+            share: float | None = None
             if finding.kind == "straggler" and finding.rank is not None:
-                share = holding.get((finding.rank, finding.phase))
-                if share is not None:
-                    kept.append(self._told(replace(finding, share=share)))
-            elif finding.kind == "communication" and self._communication.current:
-                kept.append(self._told(finding))
-            elif finding.kind == "hang" and self.hung:
-                kept.append(finding)
+                share = slow.get((finding.rank, finding.phase))
+            elif finding.kind == "regression":
+                share = longer.get(finding.since_step)
+            elif self._communication.current if finding.kind == "communication" else self.hung:
+                share = finding.share
+            if share is not None:
+                kept.append(self._told(replace(finding, share=share)))
         return kept
 
     def _throttled(self) -> dict[int, float]:
         name = "gpu_throttled_ratio"
         return {rank: seen[name] for rank, seen in self.evidence.items() if name in seen}
+
+
+def _subject(finding: Finding) -> tuple[object, ...]:
+    """Of all findings on one subject the latest counts; each regression is on a normal of its own."""
+    if finding.kind == "regression":
+        return finding.kind, finding.since_step
+    return (finding.kind, finding.rank, finding.phase) if finding.kind == "straggler" else (finding.kind,)

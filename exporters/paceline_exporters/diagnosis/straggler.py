@@ -33,14 +33,14 @@ class _Phase:
             equal = self.slope.without(work, tokens)
             self.slope.learn(work, tokens)
             work = equal
-        threshold, ranks = self.noise.threshold, self.ranks
+        scale, ranks = self.noise.scale, self.ranks
         trusted = not tokens or self.slope.learnt
         change, found = 0.0, []
         for rank, more in beyond_others(work):
             one = ranks.get(rank) or ranks.setdefault(rank, Cusum())
             share = more / seconds
             change += one.change(share)
-            if trusted and one.add(step, share, threshold):
+            if trusted and one.add(step, share, scale, seconds):
                 found.append(rank)
         self.noise.learn(change / len(work))
         return found

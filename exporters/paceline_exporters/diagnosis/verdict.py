@@ -8,7 +8,7 @@ from statistics import median
 
 from .findings import Cause, Finding, Verdict, VerdictKind
 from .jobsteps import JobStep
-from .phases import WORK, first, step_seconds, waiting
+from .phases import BACKWARD, WORK, first, step_seconds, waiting
 
 LEAST_STEPS = 5
 DATA_BOUND = 0.15
@@ -43,12 +43,15 @@ StepShares = Mapping[str, float]
 """Of one step: seconds, and the shares of data_wait, compute, other and wait."""
 
 
-def step_shares(step: JobStep) -> StepShares | None:
-    """Where the time of one step went; None where its length is not known."""
+def step_shares(step: JobStep, alone: bool = False) -> StepShares | None:
+    """Where the time of one step went; None where its length is not known. `alone`: the run has one rank, which
+    waits for nobody in backward."""
     seconds = step_seconds(step)
     if not seconds:
         return None
     work = {phase: first(step, names) for phase, names in WORK.items()}
+    if alone and not work["backward"]:
+        work["backward"] = first(step, BACKWARD)
     compute = [sum(work[phase].get(rank, 0.0) for phase in COMPUTE) for rank in step.ranks]
     row = {"seconds": seconds, "compute": median(compute) / seconds}
     for phase in ("data_wait", "other"):
@@ -79,23 +82,15 @@ def verdict(found: Shares | None, findings: Sequence[Finding], throttled: Mappin
             return Verdict("unknown", f"Fewer than {LEAST_STEPS} steps are known.", "Wait for more steps.")
         found = Shares(0.0, 0.0, 0.0, None, 0.0)
     numbers = {**found.numbers(), **({"throttled_share": max(throttled.values())} if throttled else {})}
-    for kind, judge in _JUDGES:
-        said = judge(found, findings, throttled)
-        if said is not None:
-            summary, advice, knobs = said
-            return Verdict(kind, summary, advice, knobs, numbers, tuple(findings))
-    return Verdict(
-        "healthy",
-        f"A step takes {found.step_seconds:.3g} s; no part of it stands out.",
-        "Nothing needs to be done; a study may still find a faster configuration.",
-        (),
-        numbers,
-        tuple(findings),
-    )
+    judged = ((kind, judge(found, findings, throttled)) for kind, judge in _JUDGES)
+    kind, said = next((kind, said) for kind, said in judged if said is not None)
+    summary, advice, knobs = _before_it_regressed(findings, said)
+    return Verdict(kind, summary, advice, knobs, numbers, tuple(findings))
 
 
-Said = tuple[str, str, tuple[str, ...]] | None
+Words = tuple[str, str, tuple[str, ...]]
 """Summary, advice, knobs."""
+Said = Words | None
 Judge = Callable[[Shares, Sequence[Finding], Mapping[int, float]], Said]
 
 STRAGGLER_ADVICE: Mapping[Cause, tuple[str, tuple[str, ...]]] = {
@@ -173,8 +168,11 @@ def _communicating(found: Shares, findings: Sequence[Finding], _throttled: Mappi
         )
     else:
         where = f" on rank {slower.rank}'s node" if slower.rank is not None else ""
-        cause = slower.cause.replace("_", " ")
-        summary += f" It grew by {slower.share:.0%} at step {slower.since_step}, cause: {cause}{where}."
+        numbers, cause = slower.numbers, slower.cause.replace("_", " ")
+        summary += (
+            f" Since step {slower.since_step} it is {numbers['exposed_seconds']:.3g} s instead of "
+            f"{numbers['normal_seconds']:.3g} s, {slower.share:.0%} of the step more; cause: {cause}{where}."
+        )
         advice = "Look at the network first: it was faster before."
     return (
         summary,
@@ -193,6 +191,27 @@ def _computing(found: Shares, _findings: Sequence[Finding], _throttled: Mapping[
     )
 
 
+def _healthy(found: Shares, _findings: Sequence[Finding], _throttled: Mapping[int, float]) -> Words:
+    return (
+        f"A step takes {found.step_seconds:.3g} s; no part of it stands out.",
+        "Nothing needs to be done; a study may still find a faster configuration.",
+        (),
+    )
+
+
+def _before_it_regressed(findings: Sequence[Finding], said: Words) -> Words:
+    """What is said, beside the largest regression, unless another finding is behind it."""
+    if not findings or any(one.kind != "regression" for one in findings):
+        return said
+    worst = max(findings, key=lambda one: one.share)
+    summary, _, knobs = said
+    return (
+        f"{summary} It took {worst.numbers['normal_seconds']:.3g} s before step {worst.since_step}.",
+        f"Find out what changed at step {worst.since_step}; the finding has what the nodes see.",
+        knobs,
+    )
+
+
 _JUDGES: Sequence[tuple[VerdictKind, Judge]] = (
     ("hung", _hung),
     ("straggler", _straggling),
@@ -200,4 +219,6 @@ _JUDGES: Sequence[tuple[VerdictKind, Judge]] = (
     ("data_bound", _waiting_for_data),
     ("communication_bound", _communicating),
     ("compute_bound", _computing),
+    ("healthy", _healthy),
 )
+"""The first that has something to say; the last always has."""

@@ -17,8 +17,6 @@ from paceline_exporters.sources.host.cpu import CPU_MODES
 from paceline_exporters.sources.host.pressure import RESOURCES
 
 SERIES = [*(of for rule in RULES for of in rule.series), *(rule.per for rule in RULES if rule.per), PORT_ACTIVE]
-NOT_SAMPLED = {"tcp_retransmits_per_second"}
-"""No source has it: /proc/net/snmp is not read."""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +43,7 @@ def test_label_values_are_those_that_the_sources_emit() -> None:
 
 def test_rules_and_meanings_are_the_same_words() -> None:
     sampled = {rule.name for rule in RULES} | {"ports_down"}
-    assert sampled == MEANING.keys() - NOT_SAMPLED
+    assert sampled == MEANING.keys()
     assert REMARKABLE.keys() <= MEANING.keys()
 
 
@@ -140,6 +138,17 @@ def test_errors_of_all_ports_add_up(node: Node) -> None:
         )
         said = node.says()
     assert said["nic_errors_per_second"] == pytest.approx(20.0)
+
+
+def test_segments_that_had_to_be_sent_again_are_evidence_of_the_node(node: Node) -> None:
+    for total, spurious in ((1000.0, 10.0), (1120.0, 90.0)):
+        node.after(
+            4,
+            host_tcp_retransmit_segments_total=total,
+            host_tcp_spurious_retransmit_segments_total=spurious,
+        )
+        said = node.says("GPU")
+    assert said["tcp_retransmits_per_second"] == pytest.approx(10.0)
 
 
 def test_ratios_of_two_families(node: Node) -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 from ring_histories import Story, history
 
 from paceline_exporters.diagnosis.findings import Finding
+from paceline_exporters.diagnosis.jobsteps import JobStep
 from paceline_exporters.diagnosis.regression import RegressionWatch
 
 
@@ -25,3 +28,40 @@ def test_a_job_that_became_slower_is_found_once(fault: str) -> None:
 def test_a_job_that_goes_on_as_it_was_is_left_alone(variable: bool) -> None:
     alarms = [seed for seed in range(30) if found(Story(seed, steps=600, variable_lengths=variable))]
     assert len(alarms) <= (2 if variable else 0), alarms
+
+
+def run(lengths: Iterable[float]) -> tuple[list[Finding], RegressionWatch]:
+    """A job of steps as long as that, three of warming up before."""
+    watch = RegressionWatch()
+    steps = (
+        JobStep(number, {0: {"step_seconds": seconds}}, complete=True)
+        for number, seconds in enumerate([9.0] * 3 + list(lengths))
+    )
+    return [finding for step in steps for finding in watch.add(step)], watch
+
+
+def test_a_regression_holds_while_it_lasts() -> None:
+    before, slower = [0.1] * 100, [0.125] * 50
+    (finding,), watch = run(before + slower)
+    assert finding.share == pytest.approx(0.2, abs=0.01)
+    assert watch.current == {finding.since_step: pytest.approx(0.2)}
+    (_,), watch = run(before + slower + [0.1] * 30)
+    assert watch.current == {}
+
+
+def test_a_new_normal_is_still_slower_than_the_old_one() -> None:
+    before, slower = [0.1] * 100, [0.125] * 400
+    (finding,), watch = run(before + slower)
+    assert watch.normal_seconds == pytest.approx(0.125)
+    assert watch.current == {finding.since_step: pytest.approx(0.2)}
+    findings, watch = run(before + slower + [0.16] * 50)
+    assert [one.numbers["normal_seconds"] for one in findings] == pytest.approx([0.1, 0.125])
+    assert list(watch.current.values()) == pytest.approx([1 - 0.1 / 0.16, 1 - 0.125 / 0.16])
+    findings, watch = run(before + slower + [0.16] * 50 + [0.125] * 30)
+    assert list(watch.current) == [findings[0].since_step]
+
+
+def test_what_was_over_and_comes_back_is_told_again() -> None:
+    findings, watch = run(([0.1] * 100 + [0.125] * 300) * 2)
+    assert [one.numbers["normal_seconds"] for one in findings] == pytest.approx([0.1, 0.1])
+    assert list(watch.current) == [findings[1].since_step]

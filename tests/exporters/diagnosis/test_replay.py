@@ -139,7 +139,7 @@ def test_few_steps_and_fields_that_are_unknown_are_said() -> None:
     missing = " ".join(
         replay(reports(Story(1, ranks=2, steps=200, step_seconds=0.5, backward_split=False))).missing
     )
-    assert "split into work and waiting in 1 of 100 blocks of steps only" in missing
+    assert "split into work and waiting in 1 of 100 steps only" in missing
 
 
 def test_a_replay_is_bounded() -> None:

@@ -58,6 +58,7 @@ def test_slow_communication_is_blamed_on_the_port_with_errors() -> None:
     told = diagnosis.verdict()
     assert told.kind == "communication_bound"
     assert "rank 3's node" in told.summary
+    assert " s instead of 0.0" in told.summary
 
 
 def test_a_standstill_comes_before_everything_and_ends() -> None:
@@ -84,6 +85,51 @@ def test_a_job_that_computes_is_compute_bound() -> None:
     told = diagnosed(Story(1)).verdict()
     assert told.kind == "compute_bound"
     assert told.numbers["compute_share"] == pytest.approx(0.85, abs=0.03)
+
+
+def alone(story: Story, world_size: int) -> RunDiagnosis:
+    """One rank of a run whose backward is not split, as without DDP."""
+    diagnosis = RunDiagnosis(1)
+    diagnosis.expect(1, world_size)
+    for step in history(replace(story, ranks=1, backward_split=False)):
+        left_out = ("ddp_compute_seconds", "ddp_exposed_seconds")
+        diagnosis.add(0, {name: value for name, value in step.ranks[0].items() if name not in left_out})
+    return diagnosis
+
+
+def test_a_process_of_its_own_that_computes_is_compute_bound() -> None:
+    told = alone(Story(1), world_size=1).verdict()
+    assert told.kind == "compute_bound"
+    assert told.numbers["compute_share"] == pytest.approx(0.93, abs=0.02)
+    assert "torch_compile" in told.knobs
+
+
+def test_an_undivided_backward_of_one_rank_of_many_may_be_waiting() -> None:
+    told = alone(Story(1), world_size=2).verdict()
+    assert told.kind == "healthy"
+    assert told.numbers["compute_share"] < 0.5
+
+
+def test_a_regression_holds_with_its_numbers_and_what_the_nodes_see() -> None:
+    story = Story(1, ranks=1, steps=600, fault="forward", onset=200, by=0.3)
+    diagnosis = alone(story, world_size=1)
+    diagnosis.saw(0, {"tcp_retransmits_per_second": 40.0})
+    told = diagnosis.verdict()
+    (finding,) = told.findings
+    assert (finding.kind, finding.cause, finding.rank) == ("regression", "degraded_nic", 0)
+    assert finding.share == pytest.approx(0.3 / 1.3, abs=0.03)
+    assert finding.numbers["normal_seconds"] == pytest.approx(0.2, rel=0.05)
+    assert finding.numbers["tcp_retransmits_per_second"] == 40.0
+    assert told.kind == "compute_bound"
+    assert f"before step {finding.since_step}" in told.summary
+    assert f"what changed at step {finding.since_step}" in told.advice
+
+
+def test_a_regression_with_a_reason_does_not_hide_it() -> None:
+    told = diagnosed(Story(1, steps=400, fault="data_wait", slow_rank=2)).verdict()
+    assert {one.kind for one in told.findings} == {"straggler", "regression"}
+    assert told.summary.startswith("Rank 2 on node-2 costs ")
+    assert "before step" not in told.summary
 
 
 def test_a_job_that_waits_for_its_data_is_data_bound() -> None:

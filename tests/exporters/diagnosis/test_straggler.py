@@ -62,6 +62,25 @@ def test_no_rank_is_blamed_where_none_is_slow(fault: str, variable: bool) -> Non
     assert [story for story in stories(fault, variable_lengths=variable) if found(story)] == []
 
 
+@pytest.mark.parametrize("fault", ["", "forward"])
+def test_where_everything_jitters_only_what_stands_out_and_lasts_is_found(fault: str) -> None:
+    for seed in range(10):
+        story = Story(
+            seed,
+            ranks=2 + seed % 3,
+            steps=1000,
+            step_seconds=0.05,
+            noise=0.25,
+            fault=fault,
+            slow_rank=1,
+            onset=500,
+            by=0.6,
+        )
+        findings = found(story)
+        assert {(one.rank, one.phase) for one in findings} == ({(1, "forward")} if fault else set()), seed
+        assert all(500 <= one.found_step <= 500 + 25.0 / 0.08 for one in findings), "within 25 s"
+
+
 def test_backward_is_found_from_ddps_own_times_where_nothing_else_splits_it() -> None:
     story = Story(3, ranks=4, steps=500, fault="backward", slow_rank=2, onset=50, backward_split=False, by=0.15)
     (finding,) = found(story)

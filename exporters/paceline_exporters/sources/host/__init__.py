@@ -1,4 +1,4 @@
-"""The host: CPU time, load, memory, pressure, disks, network and NFS client, from procfs."""
+"""The host: CPU time, load, memory, pressure, disks, network, TCP and NFS client, from procfs."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from .network import Network
 from .nfs import Nfs
 from .part import Part
 from .pressure import Pressure
+from .tcp import Tcp
 
 
 class HostSource:
@@ -34,6 +35,7 @@ class HostSource:
             Pressure(self._procfs),
             Disks(self._procfs, world.sysfs),
             Network(),
+            Tcp(self._procfs),
             Nfs(self._procfs),
         )
         self.families = tuple(family for part in self._parts for family in part.families)

@@ -135,6 +135,28 @@ def test_nfs_client(watch: Watch, world: World) -> None:
     assert found["nfs_authentication_refreshes_total"] == 3
 
 
+def test_tcp(watch: Watch, world: World) -> None:
+    found = values(watch(world).sample())
+    assert {name: value for name, value in found.items() if name.startswith("tcp_")} == {
+        "tcp_receive_segments_total": 7000,
+        "tcp_transmit_segments_total": 6000,
+        "tcp_retransmit_segments_total": 50,
+        "tcp_spurious_retransmit_segments_total": 6,
+        "tcp_receive_errors_total": 4,
+        "tcp_timeouts_total": 9,
+        "tcp_listen_drops_total": 8,
+    }
+
+
+def test_tcp_is_that_of_the_first_process_where_it_can_be_read(watch: Watch, world: World) -> None:
+    (world.procfs / "1/net").mkdir(parents=True)
+    (world.procfs / "1/net/snmp").write_text("Tcp: RetransSegs\nTcp: 123\n")
+    found = values(watch(world).sample())
+    assert found["tcp_retransmit_segments_total"] == 123
+    assert "tcp_receive_segments_total" not in found
+    assert found["tcp_timeouts_total"] == 9
+
+
 def test_changes_are_seen_through_open_files(watch: Watch, world: World) -> None:
     source = watch(world)
     source.sample()
@@ -148,6 +170,8 @@ def test_changes_are_seen_through_open_files(watch: Watch, world: World) -> None
         ("pressure/io", "pressure_seconds_total io some"),
         ("net/rpc/nfs", "nfs_calls_total"),
         ("vmstat", "oom_kills_total"),
+        ("net/snmp", "tcp_retransmit_segments_total"),
+        ("net/netstat", "tcp_timeouts_total"),
     ],
 )
 def test_what_the_kernel_does_without_is_absent(watch: Watch, world: World, missing: str, subject: str) -> None:
@@ -160,7 +184,12 @@ def test_what_the_kernel_does_without_is_absent(watch: Watch, world: World, miss
 
 @pytest.mark.parametrize(
     ("file", "text"),
-    [("pressure/memory", "some total=many\n"), ("diskstats", "259 0\n"), ("vmstat", "oom_kill many\n")],
+    [
+        ("pressure/memory", "some total=many\n"),
+        ("diskstats", "259 0\n"),
+        ("vmstat", "oom_kill many\n"),
+        ("net/snmp", "Tcp: InSegs OutSegs\nTcp: 1\n"),
+    ],
 )
 def test_a_file_that_is_not_as_expected_costs_its_subject_only(
     watch: Watch, world: World, file: str, text: str
