@@ -51,7 +51,9 @@ def test_records_are_taken_as_they_come(runs: Runs, trainer: Any) -> None:
         runs.look()
     told = runs.explain("run-1")
     assert told is not None
-    assert [(one.rank, one.since_step) for one in told.verdict.findings] == [(1, pytest.approx(100, abs=3))]
+    (blamed,) = (one for one in told.verdict.findings if one.kind == "straggler")
+    assert (blamed.rank, blamed.phase) == (1, "forward")
+    assert blamed.since_step == pytest.approx(100, abs=3)
     assert told.missing[0].startswith("No GPU was sampled") or "split" in told.missing[0]
 
 
