@@ -118,12 +118,12 @@ class RingReader:
 
     def phase(self) -> tuple[str, float]:
         """What the rank does now, and since when (monotonic, seconds); empty and 0.0 where it does not say."""
-        data = os.pread(self._descriptor, layout.PHASE.size, layout.PHASE_OFFSET)
-        if len(data) < layout.PHASE.size:
+        data = os.pread(self._descriptor, layout.SINCE.size, layout.SINCE_OFFSET)
+        if len(data) < layout.SINCE.size:
             return "", 0.0
-        (word,) = layout.PHASE.unpack(data)
-        index = word & 0xF
-        return (layout.PHASES[index], (word >> 4) / 1e6) if 0 < index < len(layout.PHASES) else ("", 0.0)
+        began = zip(layout.SINCE.unpack(data), layout.PHASES, strict=True)
+        since, phase = max(((at, name) for at, name in began if name and 0.0 < at < math.inf), default=(0.0, ""))
+        return phase, since
 
     def steps(self, first: int, stop: int) -> list[StepRow | None]:
         """Records first..stop-1, at most a ring's capacity of them.

@@ -1,17 +1,24 @@
-"""What the hooks cost the training thread, on a real Trainer job of about 100 ms a step, one process.
+"""What the hooks cost the training thread, on real Trainer jobs of about 100 ms a step, in one process.
 
     python tests/benchmarks/steps.py --output build/bench/steps.json
 
 Keys, each with its number of samples:
-hook_p50_us, hook_p99_us: our own code per step of that job: steps with and without our wrappers in turn, each
-    wrapper and what it wraps under a stopwatch, less what the stopwatches cost in the steps without; the model's
-    arithmetic runs on the same core and leaves no cache warm;
+hook_p50_us, hook_p99_us: our own code per step of a job whose arithmetic runs on the same core and leaves no
+    cache warm: steps with and without our wrappers in turn, each wrapper and what it wraps under a stopwatch,
+    less what the stopwatches cost in the steps without. They share clock and interpreter with the wrappers: what
+    the job's own Python would fetch into the caches anyway is not counted;
 hook_gross_p50_us: the same before the stopwatches' own cost is taken off, hook_watch_p50_us;
-hook_warm_p50_us, hook_warm_p99_us: the hooks of a plain loop step after step with nothing in between, as on a
-    host whose arithmetic is on a GPU;
+hook_device_p50_us, hook_device_p99_us: the same on a host that waits for a device: as many calls of Python and of
+    torch's dispatcher, on a model so small that its arithmetic is nothing, and at the end of training_step, where
+    Trainer waits for the loss, a sleep until the step has taken 100 ms. What runs on the core meanwhile, and its
+    idle states, empty the caches. It does not model what the hooks do for a real device (events, pinned copies,
+    `late.py`), nor CUDA's launches: here losses are read at once;
+hook_warm_p50_us, hook_warm_p99_us: the hooks of a plain loop step after step with nothing in between;
 hook_share: hook_p50_us over the median step;
-onoff_cost, onoff_cost_ci95: relative difference of step time between alternating blocks of steps with the hooks
-    on and off, in one process;
+onoff_cost, onoff_cost_ci95: relative difference of step time between blocks of two steps with the hooks on and
+    off, of which each round has one half, all, and the other half: the median of the rounds, and the two of them
+    between which it lies with 95 % whatever their distribution (order statistics). Longer blocks give a wider
+    interval, as a machine's pace wanders;
 attach_ms: start-up of an interpreter with and without us, alternating.
 """
 
@@ -20,13 +27,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +42,12 @@ import numpy as np
 
 from paceline_agent.supervise.launch import ATTACH_PATH
 
-BLOCK = 10
-"""Steps of a block with the hooks on, or off."""
+ROUND = (False, True, True, False)
+"""Whether the hooks are on, step by step: blocks of two, and what drifts steadily is taken out."""
+SHARED_MEMORY = "/dev/shm"
+"""Where rings are, by default: on a disk the first write to a page after each write-back takes milliseconds."""
+STEP_SECONDS = 0.1
+"""Of the job that waits for a device."""
 
 
 def main() -> None:
@@ -72,16 +84,22 @@ def _start(extra: dict[str, str]) -> float:
 
 
 def job(steps: int) -> dict[str, Any]:
-    """Two Trainer runs in one process: one to time the hooks, one to switch them on and off."""
-    with tempfile.TemporaryDirectory() as directory:
+    """Three Trainer runs in one process: two to time the hooks, one to switch them on and off."""
+    import torch
+
+    torch.set_num_threads(1)  # all arithmetic on the hooks' own core, and no thread that waits for another
+    with tempfile.TemporaryDirectory(dir=SHARED_MEMORY) as directory:
         os.environ["PACELINE_RING_DIR"] = str(Path(directory) / "rings")
-        timed = _Timed()
-        _train(directory, steps // 2, timed)
-        timed.stopwatch.on = True
-        switched = _Switched()
-        _train(directory, steps, switched)
+        stopwatch = _Stopwatch()
+        _patch(stopwatch)
+        timed, device, switched = _Timed(stopwatch), _Timed(stopwatch), _Switched(stopwatch)
+        _train(directory, steps, timed, width=256)
+        _train(directory, steps, device, width=32, step_seconds=STEP_SECONDS)
+        _train(directory, 2 * steps, switched, width=256)
+        stopwatch.on = True
         warm = _warm()
-    return {**timed.figures(), **warm, **switched.figures()}
+    on_device = {name.replace("hook_", "hook_device_"): value for name, value in device.costs().items()}
+    return {**timed.costs(), **timed.share(), **on_device, **warm, **switched.figures()}
 
 
 def _warm(steps: int = 20_000) -> dict[str, Any]:
@@ -121,32 +139,39 @@ def _warm(steps: int = 20_000) -> dict[str, Any]:
     }
 
 
-def _train(directory: str, steps: int, bench: Any) -> None:
+def _train(directory: str, steps: int, bench: _Bench, width: int, step_seconds: float = 0.0) -> None:
     from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 
-    from paceline_exporters.attach.steps import StepClock
     from paceline_tuner.demo.train import Bytes, text
 
-    class Begin(TrainerCallback):  # type: ignore[misc]
+    class Follows(TrainerCallback):  # type: ignore[misc]
         def on_train_begin(self, *_: Any, **__: Any) -> None:
-            bench.begin(trainer, StepClock(trainer, before_first_step=lambda _: None))
+            bench.begin(trainer)
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
             bench.step()
 
+    class Waits(Trainer):  # type: ignore[misc]
+        def training_step(self, *args: Any, **keywords: Any) -> Any:
+            loss = super().training_step(*args, **keywords)
+            rest = bench.ended + step_seconds - time.perf_counter()
+            if rest > 0.0:
+                time.sleep(rest)
+            return loss
+
     config = GPT2Config(
-        vocab_size=256, n_positions=128, n_embd=256, n_layer=4, n_head=4, bos_token_id=0, eos_token_id=0
+        vocab_size=256, n_positions=128, n_embd=width, n_layer=4, n_head=4, bos_token_id=0, eos_token_id=0
     )
     arguments = TrainingArguments(
         output_dir=str(Path(directory) / "out"),
-        per_device_train_batch_size=4,
+        per_device_train_batch_size=2,
         max_steps=steps,
         save_strategy="no",
         use_cpu=True,
         disable_tqdm=True,
     )
-    trainer = Trainer(
-        model=GPT2LMHeadModel(config), args=arguments, train_dataset=Bytes(text(), 128), callbacks=[Begin()]
+    trainer = Waits(
+        model=GPT2LMHeadModel(config), args=arguments, train_dataset=Bytes(text(), 128), callbacks=[Follows()]
     )
     trainer.train()
     bench.clock.remove()
@@ -190,17 +215,17 @@ class _Stopwatch:
             setattr(owner, name, self.outside(getattr(owner, name), call))
 
 
-class _Watched:
-    """An iterator under the inner stopwatch."""
+class _Batches:
+    """An iterator whose every fetch is a call to `fetch`."""
 
-    def __init__(self, iterator: Iterator[Any], stopwatch: _Stopwatch) -> None:
-        self._next = stopwatch.inside(iterator.__next__)
+    def __init__(self, fetch: Callable[[], Any]) -> None:
+        self._fetch = fetch
 
-    def __iter__(self) -> _Watched:
+    def __iter__(self) -> _Batches:
         return self
 
     def __next__(self) -> Any:
-        return self._next()
+        return self._fetch()
 
 
 def _patch(stopwatch: _Stopwatch) -> None:
@@ -210,102 +235,119 @@ def _patch(stopwatch: _Stopwatch) -> None:
     import torch.utils.data.dataloader
     from torch.optim import optimizer
 
-    from paceline_exporters.attach import batches, loop
+    from paceline_exporters.attach import batches, loop, steps
 
     loader, shard = torch.utils.data.dataloader._BaseDataLoaderIter, accelerate.data_loader.DataLoaderShard
-    read = shard.__iter__
-    shard.__iter__ = lambda self: _Watched(read(self), stopwatch)
     with stopwatch.around(
         (torch.autograd, "backward"), (torch.nn.utils, "clip_grad_norm_"), (loader, "__next__")
     ):
         loop.patch(torch)
         batches.patch(torch.utils.data.dataloader)
-        batches.patch_accelerate(accelerate.data_loader)
-    timed: Any = batches.Timed
-    timed.__next__ = stopwatch.outside(timed.__next__, timed.__next__)
+    original = shard.__iter__
+
+    def __iter__(self: Any) -> Any:
+        bare = stopwatch.inside(original(self).__next__)
+        return _Batches(stopwatch.outside(batches.timed(_Batches(bare)).__next__, bare))
+
+    shard.__iter__ = __iter__
+    module: Any = steps
+    module.timed = lambda iterator: iterator  # these it does not know for ours, and would time once more
     for hooks in (optimizer._global_optimizer_pre_hooks, optimizer._global_optimizer_post_hooks):
         ((key, hook),) = hooks.items()
         hooks[key] = stopwatch.outside(hook, lambda *_: None)
 
 
-class _Timed:
-    """Every other step runs without our wrappers, but under the same stopwatches."""
+class _Bench:
+    """Follows a Trainer's steps, our wrappers being under a stopwatch that leaves them in or out."""
 
-    def begin(self, trainer: Any, clock: Any) -> None:
-        self.clock = clock
-        self.stopwatch = _Stopwatch()
-        _patch(self.stopwatch)
-        self.durations: list[float] = []
-        self.costs: dict[bool, list[float]] = {True: [], False: []}
-        self._ended: float | None = None
+    def __init__(self, stopwatch: _Stopwatch) -> None:
+        self.stopwatch = stopwatch
+        self.ended = 0.0
+        """When the latest step ended."""
+        self.durations: list[tuple[bool, float]] = []
+        """Of all steps but the first: with our wrappers?, seconds."""
+
+    def begin(self, trainer: Any) -> None:
+        from paceline_exporters.attach.steps import StepClock
+
+        self.clock = StepClock(trainer, before_first_step=lambda _: None)
         names = ("get_batch_samples", "training_step", "_maybe_log_save_evaluate")
         with self.stopwatch.around(*((trainer, name) for name in names)):
-            clock.install()
+            self.clock.install()
 
     def step(self) -> None:
-        watch, now = self.stopwatch, time.perf_counter()
-        if self._ended is not None:
-            self.durations.append(now - self._ended)
-            self.costs[watch.on].append((watch.outer - watch.inner) * 1e6)
-        watch.on = not watch.on
-        watch.outer = watch.inner = 0.0
-        self._ended = now
+        now = time.perf_counter()
+        if self.ended:
+            self.durations.append((self.stopwatch.on, now - self.ended))
+        self.turn()
+        self.stopwatch.outer = self.stopwatch.inner = 0.0
+        self.ended = now
 
-    def figures(self) -> dict[str, Any]:
-        gross, watch = (self.costs[on][10:] for on in (True, False))
-        control, median = statistics.median(watch), statistics.median(self.durations[10:])
-        p50 = statistics.median(gross) - control
+    def turn(self) -> None:
+        """A step ended: choose how the next one runs."""
+        raise NotImplementedError
+
+
+class _Timed(_Bench):
+    """Every other step runs without our wrappers, but under the same stopwatches."""
+
+    def __init__(self, stopwatch: _Stopwatch) -> None:
+        super().__init__(stopwatch)
+        self._costs: dict[bool, list[float]] = {True: [], False: []}
+
+    def turn(self) -> None:
+        watch = self.stopwatch
+        self._costs[watch.on].append((watch.outer - watch.inner) * 1e6)
+        watch.on = not watch.on
+
+    def costs(self) -> dict[str, Any]:
+        gross, watch = (self._costs[on][10:] for on in (True, False))
+        control = statistics.median(watch)
         return {
-            "hook_p50_us": round(p50, 2),
+            "hook_p50_us": round(statistics.median(gross) - control, 2),
             "hook_p99_us": round(float(np.percentile(gross, 99)) - control, 2),
             "hook_gross_p50_us": round(statistics.median(gross), 2),
             "hook_watch_p50_us": round(control, 2),
             "hook_watch_p99_us": round(float(np.percentile(watch, 99)), 2),
             "hook_steps": len(gross),
-            "step_median_ms": round(median * 1e3, 2),
-            "hook_share": round(p50 / 1e6 / median, 6),
         }
 
+    def share(self) -> dict[str, Any]:
+        median = statistics.median(seconds for _, seconds in self.durations[10:])
+        share = self.costs()["hook_p50_us"] / 1e6 / median
+        return {"step_median_ms": round(median * 1e3, 2), "hook_share": round(share, 6)}
 
-class _Switched:
-    """Blocks of steps with the hooks on and off, in turn; each neighbouring couple of blocks is a pair."""
 
-    def begin(self, trainer: Any, clock: Any) -> None:
-        self.clock = clock
-        self.blocks: list[tuple[bool, float]] = []
-        self._on, self._count = False, 0
-        self._durations: list[float] = []
-        self._ended: float | None = None
+class _Switched(_Bench):
+    """Steps with the hooks off, on, on and off."""
 
-    def step(self) -> None:
-        from paceline_exporters.attach.clock import clock
-
-        now = time.perf_counter()
-        if self._ended is not None:
-            self._durations.append(now - self._ended)
-        self._ended = now
-        self._count += 1
-        if self._count % BLOCK == 0:
-            self.blocks.append((self._on, statistics.median(self._durations[-BLOCK + 1 :])))
-            self._on = not self._on
-            self.clock.remove()
-            clock.off = not self._on
-            self.clock.install()
+    def turn(self) -> None:
+        self.stopwatch.on = ROUND[len(self.durations) % len(ROUND)]
 
     def figures(self) -> dict[str, Any]:
-        kept = self.blocks[2:]
-        ratios = []
-        for (first_on, first), (_, second) in zip(kept[::2], kept[1::2], strict=False):
-            on, off = (first, second) if first_on else (second, first)
-            ratios.append(on / off - 1)
-        random = np.random.default_rng(0)
-        resampled = np.median(random.choice(ratios, (10_000, len(ratios))), axis=1)
-        low, high = np.percentile(resampled, [2.5, 97.5])
+        rounds = zip(*[iter(self.durations[len(ROUND) :])] * len(ROUND), strict=False)
+        costs = sorted(map(_cost, rounds))
+        outside = _outside(len(costs))
         return {
-            "onoff_cost": round(statistics.median(ratios), 5),
-            "onoff_cost_ci95": [round(float(low), 5), round(float(high), 5)],
-            "onoff_pairs": len(ratios),
+            "onoff_cost": round(statistics.median(costs), 5),
+            "onoff_cost_ci95": [round(costs[outside], 5), round(costs[-1 - outside], 5)],
+            "onoff_rounds": len(costs),
         }
+
+
+def _cost(steps: Sequence[tuple[bool, float]]) -> float:
+    """Of one round, relative."""
+    spent = {which: sum(seconds for on, seconds in steps if on == which) for which in (True, False)}
+    return spent[True] / spent[False] - 1
+
+
+def _outside(count: int) -> int:
+    """How many of `count` sorted values lie on either side of the 95 % interval of their median."""
+    below, outside = 0.5**count, 0
+    while below <= 0.025:
+        outside += 1
+        below += math.comb(count, outside) * 0.5**count
+    return max(0, outside - 1)
 
 
 if __name__ == "__main__":

@@ -36,14 +36,14 @@ def done(
     `tokens` includes padding, `real_tokens` does not. Never raises.
     """
     try:
-        _done(number, {"samples": samples, "tokens": tokens, "real": real_tokens}, loss, learning_rate, grad_norm)
+        _done(number, (samples, tokens, real_tokens), loss, learning_rate, grad_norm)
     except Exception as error:  # telemetry must not stop training
         from .notice import failed
 
         failed("recording a step", error)
 
 
-def _done(number: int | None, counts: dict[str, Any], loss: Any, rate: float | None, norm: Any) -> None:
+def _done(number: int | None, counts: tuple[float | None, ...], loss: Any, rate: float | None, norm: Any) -> None:
     from . import crash
     from .clock import clock
 
@@ -51,20 +51,20 @@ def _done(number: int | None, counts: dict[str, Any], loss: Any, rate: float | N
     if clock.owner is not None:
         return  # a Trainer says it better
     clock.automatic = False
-    step = clock.step
     if not clock.running:
         crash.watch()
-        if clock.begin() and step.start is None:
-            step.reset(now)
+        if clock.begin() and clock.start is None:
+            clock.reset(now)
             return
     if not clock.running:
         return
-    for name, value in counts.items():
-        if value is not None:
-            setattr(step, name, value)
+    if any(count is not None for count in counts):
+        seen = [sum(column) for column in zip(*clock.batches)] or [0, 0, _NAN]
+        samples, tokens, real = (was if count is None else count for was, count in zip(seen, counts))
+        clock.batches = [(samples, tokens, real)]
     if loss is not None:
-        step.loss, step.losses = (float(loss), []) if isinstance(loss, (int, float)) else (None, [])
-        if step.loss is None:
+        clock.loss, clock.losses = (float(loss), []) if isinstance(loss, (int, float)) else (None, [])
+        if clock.loss is None:
             clock.take_loss(loss)
     clock.end(now, clock.number + 1 if number is None else number, _NAN if rate is None else rate, norm)
 
@@ -80,18 +80,18 @@ class pause:
 
         self._clock = clock
         self._listened, clock.listening = clock.listening, False
-        self._before = clock.step.pause
+        self._before = clock.pause
         self._began = time.monotonic()
 
     def __exit__(self, *_: Any) -> None:
         from . import evaluation
 
-        clock, step, ended = self._clock, self._clock.step, time.monotonic()
+        clock, ended = self._clock, time.monotonic()
         clock.listening = self._listened
         evaluation.cancel()
         if not clock.running:
             return
-        known = step.pause - self._before  # a checkpoint inside was seen by itself
+        known = clock.pause - self._before  # a checkpoint inside was seen by itself
         if self._field:
-            setattr(step, self._field, getattr(step, self._field) + ended - self._began - known)
+            setattr(clock, self._field, getattr(clock, self._field) + ended - self._began - known)
         clock.pause_for(self._began + known, ended)

@@ -9,22 +9,20 @@ from __future__ import annotations
 import functools
 import time
 from _thread import get_ident
-from collections import deque
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from . import describe, evaluation
-from .clock import NAN, PHASE_WORD, clock
+from .clock import NAN, Counts, clock
 from .late import READY
 from .layout import DATA_WAIT, EVALUATION, FORWARD
 
 _now = time.monotonic
-_step = clock.step
 MOST_MASK = 2**20
 """Elements of an attention mask that are still added up: 0.3 ms, in sampled steps only."""
 NOTHING = (0, 0, NAN)
-_readers: list[deque[tuple[int, int, float]]] = []
-"""The queue of the outer iterator that is reading now, if one is."""
+_NO_BATCH = object()
 
 
 def patch(module: Any) -> None:
@@ -42,20 +40,18 @@ def patch_accelerate(module: Any) -> None:
 
 
 def watched_next(original: Any) -> Any:
-    """`_BaseDataLoaderIter.__next__`, timed."""
+    """`_BaseDataLoaderIter.__next__`, timed, unless an outer iterator is."""
+    step, thread = clock, get_ident
 
+    @functools.wraps(original)
     def __next__(self: Any) -> Any:
-        if not clock.listening or get_ident() != clock.thread:
+        if step.reading or not step.listening or thread() != step.thread:
             return original(self)
-        if _readers:
-            batch = original(self)
-            _readers[0].append(count(batch))
-            return batch
-        if not clock.running:
+        if not step.running:
             _describe(self)
         began = _now()
-        clock.words[PHASE_WORD] = int(began * 1e6) << 4 | DATA_WAIT
-        counts = NOTHING
+        step.since[DATA_WAIT] = began
+        counts = None
         try:
             batch = original(self)
             counts = count(batch)
@@ -63,92 +59,92 @@ def watched_next(original: Any) -> Any:
         finally:
             _fetched(began, counts)
 
-    return functools.wraps(original)(__next__)
+    return __next__
 
 
 def _watched_iter(original: Any) -> Any:
     @functools.wraps(original)
     def __iter__(self: Any) -> Any:
-        return Timed(original(self))
+        return timed(original(self))
 
     return __iter__
 
 
-class Timed:
-    """An iterator over batches, timed as a whole."""
-
-    def __init__(self, iterator: Iterator[Any]) -> None:
-        self._iterator = iterator
-        self._read: deque[tuple[int, int, float]] = deque()
-
-    def __iter__(self) -> Timed:
-        return self
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._iterator, name)  # code of the job's own may know its loader
-
-    def __next__(self) -> Any:
-        if _readers or not clock.listening or get_ident() != clock.thread:
-            return next(self._iterator)
-        began = _now()
-        clock.words[PHASE_WORD] = int(began * 1e6) << 4 | DATA_WAIT
-        counts = NOTHING
-        _readers.append(self._read)
-        try:
-            batch = next(self._iterator)
-            counts = self._read.popleft() if self._read else count(batch)
-            return batch
-        finally:
-            _readers.clear()
-            _fetched(began, counts)
+def timed(iterator: Iterator[Any]) -> Iterator[Any]:
+    """The same batches, each fetch timed as a whole. A generator, as accelerate's own are: all that it needs lies
+    in its frame."""
+    step, now, thread, begins = clock, _now, get_ident, DATA_WAIT
+    watched, began = False, 0.0
+    try:
+        for batch in chain((_NO_BATCH,), iterator):
+            if batch is not _NO_BATCH:
+                if watched:
+                    watched = step.reading = False
+                    _fetched(began, count(batch))
+                yield batch
+            if step.listening and not step.reading and (step.owner is not None or thread() == step.thread):
+                watched = step.reading = True
+                step.since[begins] = began = now()
+    finally:
+        if watched:  # there was no batch any more
+            step.reading = False
+            _fetched(began, None)
 
 
-def _fetched(began: float, counts: tuple[int, int, float]) -> None:
-    ended = _now()
-    if clock.owner is None:
-        if not clock.running:
-            _step.reset(began)
+TIMED = timed.__code__
+
+
+def _fetched(began: float, counts: Counts | None) -> None:
+    step, ended = clock, _now()
+    if step.owner is None:
+        if not step.running:
+            step.reset(began)
         elif evaluation.took(began, ended, counts):
-            clock.words[PHASE_WORD] = int(ended * 1e6) << 4 | EVALUATION
+            step.since[EVALUATION] = ended
             return
-        _step.samples += counts[0]
-        _step.tokens += counts[1]
-        clock.batch = counts
-    _step.data += ended - began
-    _step.real += counts[2]
-    _step.mark = ended
-    clock.words[PHASE_WORD] = int(ended * 1e6) << 4 | FORWARD
-    if clock.late is not None:
-        clock.late.mark(READY)
+    if counts is not None:
+        step.batches.append(counts)
+    step.data += ended - began
+    step.mark = ended
+    step.since[FORWARD] = ended
+    if step.late is not None:
+        step.late.mark(READY)
 
 
-def count(inputs: Any) -> tuple[int, int, float]:
+def count(inputs: Any) -> Counts:
     """Samples, input tokens, and tokens without padding of a micro-batch; 0 and NaN where they cannot be told."""
     try:
-        return _count(inputs)
+        if type(inputs) is not dict and isinstance(inputs, (list, tuple)):
+            shape = inputs[0].shape
+            return (shape[0] if shape else 0), 0, NAN
+        if "input_ids" not in inputs:
+            return _first_count(inputs)
+        shape = inputs["input_ids"].shape
+        samples = shape[0]
+        tokens = samples * shape[1] if len(shape) > 1 else samples
+        return samples, tokens, _real(inputs.get("attention_mask"), tokens) if clock.sampled else NAN
     except Exception:  # any object may be a batch, and it is the job's, not ours, to be handled
         return NOTHING
 
 
-def _count(inputs: Any) -> tuple[int, int, float]:
-    if isinstance(inputs, (list, tuple)):
-        shape = inputs[0].shape
-        return (shape[0] if shape else 0), 0, NAN
-    if "input_ids" not in inputs:
-        for value in inputs.values():
-            shape = getattr(value, "shape", ())
-            if shape:
-                return shape[0], 0, NAN
-        return NOTHING
-    shape = inputs["input_ids"].shape
-    tokens = shape[0] * shape[1] if len(shape) > 1 else shape[0]
-    return shape[0], tokens, _real(inputs.get("attention_mask"), tokens) if clock.sampled else NAN
+def _first_count(inputs: Any) -> Counts:
+    for value in inputs.values():
+        shape = getattr(value, "shape", ())
+        if shape:
+            return shape[0], 0, NAN
+    return NOTHING
 
 
 def _real(mask: Any, tokens: int) -> float:
     if mask is None:
         return tokens  # nothing is padding where nothing is masked
-    return float(mask.sum()) if mask.is_cpu and mask.numel() <= MOST_MASK else NAN
+    if mask.numel() > MOST_MASK:
+        return NAN
+    if mask.is_cpu:
+        return float(mask.sum())
+    if mask.is_cuda:
+        clock.unpadded.append(mask.sum())
+    return NAN
 
 
 def _describe(iterator: Any) -> None:

@@ -8,7 +8,7 @@ from _thread import get_ident
 from typing import Any
 
 from . import evaluation, session
-from .clock import PHASE_WORD, clock
+from .clock import clock
 from .layout import CHECKPOINT, PAUSE
 
 _now = time.monotonic
@@ -47,7 +47,7 @@ def watched(original: Any) -> Any:
             return original(*args, **keywords)
         _saving.append(True)
         began = _now()
-        clock.words[PHASE_WORD] = int(began * 1e6) << 4 | CHECKPOINT
+        clock.since[CHECKPOINT] = began
         try:
             return original(*args, **keywords)
         finally:
@@ -58,10 +58,10 @@ def watched(original: Any) -> Any:
 
 
 def _saved(began: float, ended: float) -> None:
-    clock.step.checkpoint += ended - began
+    clock.checkpoint += ended - began
     evaluation.leave_out(ended - began)
     clock.pause_for(began, ended)
-    clock.words[PHASE_WORD] = int(ended * 1e6) << 4 | PAUSE
+    clock.since[PAUSE] = ended
     if ended > _told_at[0] + EVENT_SECONDS:
         _told_at[0] = ended
         session.event("checkpoint", float(clock.number), seconds=round(ended - began, 6))

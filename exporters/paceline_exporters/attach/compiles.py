@@ -29,5 +29,5 @@ def _started(*_: Any) -> None:
 def _ended(*_: Any) -> None:
     # Also from the thread that compiles a backward pass while the training thread waits for it.
     if _began[0]:
-        clock.step.compiling += _now() - _began[0]
+        clock.compiling += _now() - _began[0]
         _began[0] = 0.0

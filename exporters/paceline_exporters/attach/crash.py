@@ -58,9 +58,11 @@ def raised(error: BaseException, step: float | None = None) -> None:
         setattr(error, _TOLD, True)
         kind = "oom" if out_of_memory(error) else "exception"
         number = float(clock.number) if step is None else step
-        clock.leave(wait=False)
         told: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
-        session.event(kind, number, **told, **(_size() if kind == "oom" else {}))
+        if kind == "oom":
+            told.update(_size())
+        clock.leave(wait=False)
+        session.event(kind, number, **told)
         session.event("end", number, how=kind)
     except Exception as ours:  # telemetry must not hide why training stopped
         failed("recording an exception", ours)
@@ -78,8 +80,9 @@ def finished() -> None:
 
 def _size() -> dict[str, Any]:
     """What did not fit; the rest of the configuration stands in the header."""
-    samples, tokens, _ = clock.batch
-    return {"samples": samples, "tokens": tokens, "micro_step": clock.step.micro + 1}
+    done, batches = clock.micro, clock.batches or [(0, 0, 0.0)]
+    samples, tokens, _ = batches[min(done, len(batches) - 1)]
+    return {"samples": samples, "tokens": tokens, "micro_step": done + 1}
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -24,12 +24,12 @@ method of a class makes the interpreter forget what it knew about its 1,000 subc
 
 class _Evaluation:
     def __init__(self) -> None:
-        self.going = False
         self.began = 0.0
         self.fetched = False
         """Whether a batch was fetched since it began: an eval() alone is no evaluation."""
         self.last: tuple[float, float, Any] | None = None
-        """Begin, end and counts of the last fetch with gradients on: the next step's first batch, perhaps."""
+        """Begin, end and counts of the last fetch with gradients on: the next step's first batch, perhaps; no
+        counts where the loader had no batch any more."""
         self.gradients: Callable[[], bool] = bool
         """torch.is_grad_enabled."""
         self.watches = 0
@@ -39,14 +39,9 @@ class _Evaluation:
 _state = _Evaluation()
 
 
-def going() -> bool:
-    """Whether what happens now is an evaluation, as far as one can know."""
-    return _state.going
-
-
 def cancel() -> None:
     """Somebody else counts it."""
-    _state.going = False
+    clock.evaluating = False
 
 
 def leave_out(seconds: float) -> None:
@@ -57,7 +52,7 @@ def leave_out(seconds: float) -> None:
 def took(began: float, ended: float, counts: Any) -> bool:
     """A batch was fetched while training runs: whether it belongs to an evaluation, or may."""
     gradients = _state.gradients()
-    if not _state.going:
+    if not clock.evaluating:
         if gradients:
             return False
         _begin(began)
@@ -67,12 +62,13 @@ def took(began: float, ended: float, counts: Any) -> bool:
 
 
 def _begin(now: float) -> None:
-    _state.going, _state.began, _state.fetched, _state.last = True, now, False, None
+    clock.evaluating = True
+    _state.began, _state.fetched, _state.last = now, False, None
 
 
 def over(now: float) -> None:
     """backward() is called: whatever was evaluated is over, since the last batch was fetched."""
-    _state.going = False
+    clock.evaluating = False
     if not _state.fetched:
         return
     if _state.last is None:
@@ -80,17 +76,14 @@ def over(now: float) -> None:
         return
     began, ended, counts = _state.last
     _pause(began)
-    step = clock.step
-    step.data += ended - began
-    step.samples += counts[0]
-    step.tokens += counts[1]
-    step.real += counts[2]
-    step.mark = ended
-    clock.batch = counts
+    clock.data += ended - began
+    if counts is not None:
+        clock.batches.append(counts)
+    clock.mark = ended
 
 
 def _pause(ended: float) -> None:
-    clock.step.evaluation += ended - _state.began
+    clock.evaluation += ended - _state.began
     clock.pause_for(_state.began, ended)
 
 
@@ -104,15 +97,15 @@ def patch(torch: Any) -> None:
     def train(self: Any, mode: bool = True) -> Any:
         if mode:
             module.train = original_train
-            if _state.going and get_ident() == clock.thread:
-                _state.going = False
+            if clock.evaluating and get_ident() == clock.thread:
+                clock.evaluating = False
                 _pause(_now())
         return original_train(self, mode)
 
     @functools.wraps(original_eval)
     def eval(self: Any) -> Any:
         answer = original_eval(self)
-        if clock.running and clock.owner is None and not _state.going and get_ident() == clock.thread:
+        if clock.running and clock.owner is None and not clock.evaluating and get_ident() == clock.thread:
             now = _now()
             _begin(now)
             if _state.watches < MOST_WATCHES and now > _state.watched_at + WATCH_SECONDS:

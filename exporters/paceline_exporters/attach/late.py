@@ -23,7 +23,9 @@ READY, BACKWARD, AFTER, OPTIMIZER, DONE, OWN = range(6)
 """Marks: a batch is there, backward() begins and has ended, the optimizer's step begins and has ended, and within
 backward() the rank's own last gradient."""
 
-_SCALARS = tuple(layout.STEP_FIELDS.index(name) for name in ("loss", "grad_norm", "grad_norm_first_micro"))
+_SCALARS = tuple(
+    layout.STEP_FIELDS.index(name) for name in ("loss", "grad_norm", "grad_norm_first_micro", "real_tokens")
+)
 _PHASES = slice(layout.STEP_FIELDS.index("gpu_forward_seconds"), layout.STEP_FIELDS.index("gpu_step_seconds") + 1)
 _OWN = layout.STEP_FIELDS.index("gpu_backward_compute_seconds")
 _LOSS = _SCALARS[0]
@@ -44,9 +46,9 @@ class Cuda:
         """Pinned memory for the scalars of a step."""
         return self._torch.empty(len(_SCALARS), dtype=self._torch.float32, pin_memory=True)
 
-    def total(self, losses: list[Any]) -> Any:
+    def total(self, scalars: list[Any]) -> Any:
         """Sum of scalar tensors, on their device."""
-        return self._torch.stack([loss.detach().float().reshape(()) for loss in losses]).sum()
+        return self._torch.stack([scalar.detach().float().reshape(()) for scalar in scalars]).sum()
 
     def memory(self) -> dict[str, Any]:
         """The caching allocator's statistics, nested."""
@@ -58,7 +60,7 @@ class Late:
     """Marks of the current step, and the records that wait."""
 
     def __init__(
-        self, cuda: Any, write: Callable[[list[float]], None], not_finite: Callable[[list[float]], None]
+        self, cuda: Any, write: Callable[[list[float]], None], not_finite: Callable[[float, float], None]
     ) -> None:
         self.cuda = cuda
         self._write_record, self._not_finite = write, not_finite
@@ -84,15 +86,21 @@ class Late:
             self._timed = False
             failed("timing the GPU", error)
 
-    def write(self, values: list[float], losses: list[Any], norm: Any, first_norm: Any) -> None:
-        """Queue the record, and write those whose values have arrived."""
+    def write(
+        self, values: list[float], losses: list[Any], norm: Any, first_norm: Any, unpadded: list[Any]
+    ) -> None:
+        """Queue the record, and write those whose values have arrived.
+
+        `unpadded`: tokens without padding, of batches that are on the device.
+        """
         marks, self._marks = self._marks, []
         whole, self._timed = self._timed and len(marks) < MOST_MARKS, True
         if self.cuda.capturing():
             self._release(marks)
             self._write_record(values)
             return
-        buffer = self._fetch([self.cuda.total(losses) if losses else None, norm, first_norm])
+        sums = [self.cuda.total(scalars) if scalars else None for scalars in (losses, unpadded)]
+        buffer = self._fetch([sums[0], norm, first_norm, sums[1]])
         done = self._events.pop() if self._events else self.cuda.event()
         done.record()
         if not whole:
@@ -121,7 +129,7 @@ class Late:
             self._release([*marks, (DONE, done)])  # what the device has not reached yet is not used again
         self._write_record(values)
         if known and has_loss and not math.isfinite(values[_LOSS]):
-            self._not_finite(values)
+            self._not_finite(values[0], values[_LOSS])
 
     def _fetch(self, scalars: list[Any]) -> Any:
         buffer = self._buffers.pop() if self._buffers else self.cuda.buffer()

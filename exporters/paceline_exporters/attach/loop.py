@@ -16,12 +16,11 @@ from _thread import get_ident
 from typing import Any
 
 from . import checkpoints, crash, ddp, describe, evaluation, layout
-from .clock import NAN, PHASE_WORD, clock
+from .clock import NAN, clock
 from .late import AFTER, BACKWARD, DONE, OPTIMIZER, READY
 from .notice import failed
 
 _now = time.monotonic
-_step = clock.step
 OTHERS = 16
 """More than a critic takes per step of its generator, fewer than anybody minds at a new phase of training."""
 
@@ -53,48 +52,54 @@ def _watch_backward(torch: Any) -> None:
 
 def watched_backward(original: Any, tensor: Any) -> Any:
     """torch.autograd.backward, timed; Tensor.backward and Accelerator.backward call it. `tensor`: torch.Tensor"""
+    step, now, thread = clock, _now, get_ident  # nearer than a module's names, where caches are cold
+    begins, ended_at = layout.BACKWARD, layout.OPTIMIZER
 
     @functools.wraps(original)
     def backward(tensors: Any, *args: Any, **keywords: Any) -> Any:
-        # Checkpointed activations call it again from within, a GPU's share of that from autograd's threads.
-        if clock.busy or get_ident() != clock.thread or not (clock.running or clock.begin()):
+        # Checkpointed activations call it again from within, a GPU's share of that from autograd's threads. While
+        # a Trainer is inside train() nobody else trains: to ask for the thread costs 2 us.
+        here = thread() if step.owner is None else step.thread
+        if here != step.here and not _begins(here):
             return original(tensors, *args, **keywords)
-        began = _now()
-        _forward_ended(began)
-        clock.busy = True
-        clock.ready = 0.0
-        clock.words[PHASE_WORD] = int(began * 1e6) << 4 | layout.BACKWARD
+        late, plain = step.late, step.owner is None
+        if plain:
+            loss, step.unscaled = tensors if step.unscaled is None else step.unscaled, None
+            if type(loss) is tensor and (args[0] is None if args else "grad_tensors" not in keywords):
+                step.take_loss(loss)
+        began = now()
+        if step.evaluating:
+            evaluation.over(began)
+        if step.mark is None:
+            step.start = began  # no loader of torch's: the first step begins with its first backward pass
+        else:
+            step.forward += began - step.mark
+        if late is not None:
+            late.mark(BACKWARD)
+        step.here = 0
+        step.ready = 0.0
+        step.since[begins] = began
         try:
             answer = original(tensors, *args, **keywords)
         finally:
-            clock.busy = False
-            _step.mark = ended = _now()
-            _step.backward += ended - began
-        _step.own += clock.ready - began if clock.ready else NAN
-        _step.micro += 1
-        clock.words[PHASE_WORD] = int(ended * 1e6) << 4 | layout.OPTIMIZER
-        if clock.late is not None:
-            clock.late.mark(AFTER)
-        if clock.owner is None:
-            loss, _step.unscaled = tensors if _step.unscaled is None else _step.unscaled, None
-            if type(loss) is tensor and (args[0] is None if args else "grad_tensors" not in keywords):
-                clock.take_loss(loss)
-        if clock.norms and clock.accumulates and _step.micro == 1:
-            _step.first_norm = local_norm()
+            step.here = here
+            step.mark = ended = now()
+            step.backward += ended - began
+        step.own += step.ready - began if step.ready else NAN
+        step.micro += 1
+        step.since[ended_at] = ended
+        if late is not None:
+            late.mark(AFTER)
+        if step.norms and step.accumulates and step.micro == 1:
+            step.first_norm = local_norm()
         return answer
 
     return backward
 
 
-def _forward_ended(began: float) -> None:
-    if evaluation.going():
-        evaluation.over(began)
-    if _step.mark is None:
-        _step.start = began  # no loader of torch's: the first step begins with its first backward pass
-    else:
-        _step.forward += began - _step.mark
-    if clock.late is not None:
-        clock.late.mark(BACKWARD)
+def _begins(thread: int) -> bool:
+    """Whether training begins with this call to backward()."""
+    return not clock.running and thread == clock.thread and clock.begin()
 
 
 def _watch_optimizers(torch: Any) -> None:
@@ -111,59 +116,48 @@ def _watch_optimizers(torch: Any) -> None:
     module.Optimizer.__init__ = __init__
 
 
-def optimizer_begins(optimizer: Any, args: Any, keywords: Any) -> None:
-    """torch's global hook before each optimizer's step."""
-    if _optimizers.inside is not None and _optimizers.inside != id(optimizer):
-        return  # an optimizer may step others
-    _optimizers.inside = id(optimizer)
-    if clock.norms and _step.grad_norm is None:
-        _step.grad_norm = norm_of(optimizer)
-    if clock.late is not None:
-        clock.late.mark(OPTIMIZER)
-    _step.mark = _optimizers.began = _now()
-    _optimizers.nested = _step.forward + _step.backward
+def optimizer_begins(optimizer: Any, args: Any, keywords: Any, step: Any = clock, now: Any = _now) -> None:
+    """torch's global hook before each optimizer's step. An optimizer may step others."""
+    if not step.stepping or step.stepping == id(optimizer):
+        step.stepping = id(optimizer)
+        if step.norms and step.grad_norm is None:
+            step.grad_norm = norm_of(optimizer)
+        if step.late is not None:
+            step.late.mark(OPTIMIZER)
+        step.nested = step.forward + step.backward
+        step.mark = step.began = now()
 
 
-def optimizer_ended(optimizer: Any, args: Any, keywords: Any) -> None:
+def optimizer_ended(optimizer: Any, args: Any, keywords: Any, step: Any = clock, now: Any = _now) -> None:
     """torch's global hook after each optimizer's step."""
-    if _optimizers.inside != id(optimizer):
-        return
-    ended = _now()
-    _optimizers.inside = None
-    _optimizers.stepped = True
-    # A closure runs forward and backward within.
-    _step.optimizer += ended - _optimizers.began - (_step.forward + _step.backward - _optimizers.nested)
-    _step.mark = ended
-    if clock.late is not None:
-        clock.late.mark(DONE)
-    if clock.automatic and clock.running and is_main(optimizer):
-        _end(ended, optimizer)
+    if step.stepping == id(optimizer):
+        step.stepping = 0
+        step.stepped = True
+        step.mark = ended = now()
+        # A closure runs forward and backward within.
+        step.optimizer += ended - step.began - (step.forward + step.backward - step.nested)
+        if step.late is not None:
+            step.late.mark(DONE)
+        if step.automatic and step.running and is_main(optimizer):
+            _end(ended, optimizer)
 
 
-class _Optimizers:
-    def __init__(self) -> None:
-        self.inside: int | None = None
-        """id of the optimizer whose step runs now."""
-        self.began = self.nested = 0.0
-        self.stepped = self.scaled = False
-        """Whether one stepped since a GradScaler asked for it; whether a GradScaler scales the gradients."""
-        self.others: dict[int, int] = {}
-        """Steps by id since the main optimizer's last."""
-
-
-_optimizers = _Optimizers()
+_others: dict[int, int] = {}
+"""Steps of other optimizers by id since the main one's last."""
+_scaled: list[bool] = []
+"""Not empty where a GradScaler scales the gradients."""
 
 
 def is_main(optimizer: Any) -> bool:
     """Whether a step of this optimizer ends a step of the job."""
     main = clock.main()
     if main is not optimizer:
-        waited = _optimizers.others[id(optimizer)] = _optimizers.others.get(id(optimizer), 0) + 1
+        waited = _others[id(optimizer)] = _others.get(id(optimizer), 0) + 1
         if main is not None and waited < OTHERS:
             return False
         clock.main = weakref.ref(optimizer)
-    if _optimizers.others:
-        _optimizers.others.clear()
+    if _others:
+        _others.clear()
     return True
 
 
@@ -184,16 +178,16 @@ def _watch_scaler(torch: Any) -> None:
     def watched_scale(self: Any, outputs: Any) -> Any:
         scaled = scale(self, outputs)
         if scaled is not outputs:
-            _step.unscaled = outputs
-            _optimizers.scaled = True
+            clock.unscaled = outputs
+            _scaled[:] = [True]
         return scaled
 
     @functools.wraps(step)
     def watched_step(self: Any, optimizer: Any, *args: Any, **keywords: Any) -> Any:
-        _optimizers.stepped = False
+        clock.stepped = False
         answer = step(self, optimizer, *args, **keywords)
-        if not _optimizers.stepped and clock.running:
-            _step.skipped = 1.0
+        if not clock.stepped and clock.running:
+            clock.skipped = 1.0
             if clock.automatic and is_main(optimizer):
                 _end(_now(), optimizer)
         return answer
@@ -208,15 +202,16 @@ def _watch_clipping(torch: Any) -> None:
 
 def watched_clipping(original: Any) -> Any:
     """torch.nn.utils.clip_grad_norm_, timed; what it returns is the norm before clipping."""
+    step, now = clock, _now
 
     @functools.wraps(original)
     def clip_grad_norm_(*args: Any, **keywords: Any) -> Any:
-        if not clock.running or get_ident() != clock.thread:
+        if not step.micro:  # no gradients of this step's
             return original(*args, **keywords)
-        began = _now()
-        _step.grad_norm = norm = original(*args, **keywords)
-        _step.mark = ended = _now()
-        _step.clip += ended - began
+        began = now()
+        step.grad_norm = norm = original(*args, **keywords)
+        step.mark = ended = now()
+        step.clip += ended - began
         return norm
 
     return clip_grad_norm_
@@ -242,7 +237,7 @@ def norm_of(optimizer: Any) -> Any:
     try:
         torch = sys.modules["torch"]
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        if not gradients or _optimizers.scaled or type(gradients[0]) is not torch.Tensor:
+        if not gradients or _scaled or type(gradients[0]) is not torch.Tensor:
             return None
         with torch.no_grad():
             return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))

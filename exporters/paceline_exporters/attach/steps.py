@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from types import GeneratorType
 from typing import Any
 
-from .batches import Timed, count
+from .batches import TIMED, timed
 from .clock import NAN, clock
 from .late import READY
 
 _ABSENT = object()
 _now = time.monotonic
-_step = clock.step
 
 
 class StepClock:
@@ -27,7 +27,6 @@ class StepClock:
     def __init__(self, trainer: Any, before_first_step: Callable[[Any], None]) -> None:
         self._trainer = trainer
         self._before_first_step: Callable[[Any], None] | None = before_first_step
-        self._last_step = 0  # train() counts from 0, or from the step it resumes at
         self._wrapped: list[tuple[str, Any, Any]] = []
 
     def install(self) -> None:
@@ -64,51 +63,60 @@ class StepClock:
         self._wrapped.append((name, held[name], before))
 
     def _batch_samples(self, original: Any) -> Any:
+        step, now, foreign = clock, _now, True
+
         def get_batch_samples(iterator: Iterator[Any], *args: Any, **keywords: Any) -> Any:
-            if self._before_first_step is not None:
-                check, self._before_first_step = self._before_first_step, None
-                check(self._trainer)
-            clock.listening = True
-            began = _now()
-            if _step.start is None:
-                _step.start = began
-            waited = _step.data
-            timed = iterator if type(iterator) is Timed else Timed(iterator)
-            answer = original(timed, *args, **keywords)
-            _step.mark = ended = _now()
-            _step.sync += ended - began - (_step.data - waited)
-            clock.listening = False
+            nonlocal foreign
+            if step.start is None:
+                foreign = type(iterator) is not GeneratorType or iterator.gi_code is not TIMED
+                self._begin()
+            began = now()
+            waited = step.data
+            if not waited and not step.micro:  # logging, evaluation, checkpoints: whoever did them
+                step.pause = began - step.start  # type: ignore[operator]
+            step.listening = True
+            answer = original(timed(iterator) if foreign else iterator, *args, **keywords)
+            step.listening = False
+            step.mark = ended = now()
+            step.sync += ended - began - (step.data - waited)
             return answer
 
         return get_batch_samples
 
+    def _begin(self) -> None:
+        if self._before_first_step is not None:
+            check, self._before_first_step = self._before_first_step, None
+            check(self._trainer)
+        clock.start = _now()
+
     def _training_step(self, original: Any) -> Any:
-        def training_step(model: Any, inputs: Any, *args: Any, **keywords: Any) -> Any:
-            clock.batch = samples, tokens, _ = count(inputs)
-            _step.samples += samples
-            _step.tokens += tokens
-            _step.mark = _now()
-            if clock.late is not None:
-                clock.late.mark(READY)
-            loss = original(model, inputs, *args, **keywords)
-            clock.take_loss(loss)
+        step = clock
+
+        def training_step(*args: Any, **keywords: Any) -> Any:
+            if step.micro:
+                step.mark = _now()
+            if step.late is not None:
+                step.late.mark(READY)
+            loss = original(*args, **keywords)
+            step.losses.append(loss)
             return loss
 
         return training_step
 
     def _step_end(self, original: Any) -> Any:
+        step, now, trainer = clock, _now, self._trainer
+        last = 0  # train() counts from 0, or from the step it resumes at
+
         def _maybe_log_save_evaluate(*args: Any, **keywords: Any) -> Any:
-            ended = _now()
-            number = self._trainer.state.global_step
-            if _step.micro and number != self._last_step:
-                self._last_step = number
+            nonlocal last
+            ended = now()
+            number = trainer.state.global_step
+            if step.micro and number != last:
+                last = number
                 rate = keywords.get("learning_rate")
                 norm = args[1] if len(args) > 1 else keywords.get("grad_norm")
-                clock.end(ended, number, NAN if rate is None else rate, norm)
-            paused = _step.pause
-            answer = original(*args, **keywords)
-            _step.pause = paused + _now() - ended  # a checkpoint inside has added its own
-            return answer
+                step.end(ended, number, NAN if rate is None else rate, norm)
+            return original(*args, **keywords)
 
         return _maybe_log_save_evaluate
 
@@ -116,4 +124,4 @@ class StepClock:
 def evaluated(began: float, ended: float) -> None:
     """Trainer.evaluate ran while train() does."""
     if clock.owner is not None:
-        _step.evaluation += ended - began
+        clock.evaluation += ended - began

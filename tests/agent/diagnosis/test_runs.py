@@ -174,10 +174,11 @@ def test_where_a_rank_is_comes_from_its_ring(runs: Runs, rings: Path, trainer: A
     runs.look()
     found = runs.steps("run-1", 1)
     assert found is not None and found[1][0].phase == ""
-    word = int((time.monotonic() - 7) * 1e6) << 4 | layout.BACKWARD
+    began = [0.0] * len(layout.PHASES)
+    began[layout.FORWARD], began[layout.BACKWARD] = time.monotonic() - 8, time.monotonic() - 7
     with (rings / f"{one.ring}.ring").open("r+b") as file:
-        file.seek(layout.PHASE_OFFSET)
-        file.write(layout.PHASE.pack(word))
+        file.seek(layout.SINCE_OFFSET)
+        file.write(layout.SINCE.pack(*began))
     runs.look()
     found = runs.steps("run-1", 1)
     assert found is not None

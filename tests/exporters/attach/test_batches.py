@@ -14,7 +14,7 @@ class Shaped:
 
     def __init__(self, *shape: int, cpu: bool = True) -> None:
         self.shape = shape
-        self.is_cpu = cpu
+        self.is_cpu, self.is_cuda = cpu, not cpu
 
     def numel(self) -> int:
         return math.prod(self.shape)
@@ -45,6 +45,14 @@ def test_count(inputs: Any, counted: tuple[int, int, float | None], monkeypatch:
     monkeypatch.setattr(clock, "sampled", True)
     samples, tokens, real = count(inputs)
     assert (samples, tokens, None if math.isnan(real) else real) == counted
+
+
+def test_a_mask_on_the_device_is_added_up_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "sampled", True)
+    monkeypatch.setattr(clock, "unpadded", [])
+    count({"input_ids": Shaped(4, 128), "attention_mask": Shaped(4, 128, cpu=False)})
+    count({"input_ids": Shaped(4, 128), "attention_mask": Shaped(MOST_MASK + 1, cpu=False)})
+    assert clock.unpadded == [256]
 
 
 def test_padding_is_looked_at_in_sampled_steps_only(monkeypatch: pytest.MonkeyPatch) -> None:

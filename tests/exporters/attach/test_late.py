@@ -64,10 +64,10 @@ class Device:
         return Event(self)
 
     def buffer(self) -> Any:
-        return torch.empty(3)
+        return torch.empty(4)
 
-    def total(self, losses: list[Any]) -> float:
-        return float(sum(losses))
+    def total(self, scalars: list[Any]) -> float:
+        return float(sum(scalars))
 
     def capturing(self) -> bool:
         return self.graph
@@ -79,7 +79,7 @@ class Told(list[dict[str, float]]):
     def __init__(self) -> None:
         self.device = Device()
         self.bad: list[float] = []
-        self.late = Late(self.device, self.write, lambda values: self.bad.append(values[0]))
+        self.late = Late(self.device, self.write, lambda number, _: self.bad.append(number))
         self.step(0.0, marks=())  # the one in which it began
 
     def write(self, values: list[float]) -> None:
@@ -90,7 +90,7 @@ class Told(list[dict[str, float]]):
             self.late.mark(kind)
         values = [math.nan] * len(layout.STEP_FIELDS)
         values[0] = loss
-        self.late.write(values, [loss], norm, None)
+        self.late.write(values, [loss], norm, None, [])
 
 
 def test_a_record_waits_for_its_values_and_keeps_its_place() -> None:
@@ -213,9 +213,10 @@ def test_a_loss_that_is_not_finite_is_told_when_it_is_known(loss: float) -> None
 def test_an_unknown_loss_is_not_a_bad_one() -> None:
     told = Told()
     values = [math.nan] * len(layout.STEP_FIELDS)
-    told.late.write(values, [], None, torch.tensor(0.25))
+    told.late.write(values, [], None, torch.tensor(0.25), [20, 22])
     assert told.bad == []
     assert math.isnan(told[-1]["loss"]) and told[-1]["grad_norm_first_micro"] == 0.25
+    assert told[-1]["real_tokens"] == 42
 
 
 def test_on_a_gpu_the_record_comes_late_and_in_order() -> None:
@@ -224,11 +225,13 @@ def test_on_a_gpu_the_record_comes_late_and_in_order() -> None:
     from paceline_exporters.attach.late import Cuda
 
     rows: list[list[float]] = []
-    late = Late(Cuda(torch), rows.append, lambda _: None)
+    late = Late(Cuda(torch), rows.append, lambda *_: None)
     for number in range(PATIENCE + 3):
         for kind in ONE_STEP:
             late.mark(kind)
         losses = [torch.tensor(float(number), device="cuda")]
-        late.write([math.nan] * len(layout.STEP_FIELDS), losses, torch.tensor(0.5, device="cuda"), None)
+        late.write([math.nan] * len(layout.STEP_FIELDS), losses, torch.tensor(0.5, device="cuda"), None, losses)
     late.flush(wait=True)
-    assert [(row[LOSS], row[GRAD_NORM]) for row in rows] == [(float(n), 0.5) for n in range(PATIENCE + 3)]
+    expected = [(float(n), 0.5, float(n)) for n in range(PATIENCE + 3)]
+    real = layout.STEP_FIELDS.index("real_tokens")
+    assert [(row[LOSS], row[GRAD_NORM], row[real]) for row in rows] == expected

@@ -100,7 +100,7 @@ def test_unknown_is_nan_and_stays_so(tmp_path: Path) -> None:
 def test_a_bad_value_costs_its_record_only(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, {})
     recorder.step(VALUES)
-    with pytest.raises(Exception, match="float"):
+    with pytest.raises(TypeError, match="invalid type"):
         recorder.step(["text", *VALUES[1:]])  # type: ignore[list-item]
     recorder.step(VALUES)
     with reading(recorder) as reader:

@@ -352,7 +352,7 @@ def test_what_was_known_of_a_device_goes_with_it(world: World, start: Open) -> N
     gc.collect()
     device.remove()
     source.sample()
-    assert not any(isinstance(found, Binding) for found in gc.get_objects())
+    assert not any(type(found) is Binding for found in gc.get_objects())
 
 
 def test_a_device_that_vanished_is_missed_by_the_next_agent_and_after_a_reboot(world: World, start: Open) -> None:
