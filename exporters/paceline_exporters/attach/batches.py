@@ -82,6 +82,7 @@ def timed(iterator: Iterator[Any]) -> Iterator[Any]:
                     watched = step.reading = False
                     _fetched(began, count(batch))
                 yield batch
+                batch = None  # the job's to drop, before the next one is fetched
             if step.listening and not step.reading and (step.owner is not None or thread() == step.thread):
                 watched = step.reading = True
                 step.since[begins] = began = now()
@@ -103,7 +104,7 @@ def _fetched(began: float, counts: Counts | None) -> None:
             step.since[EVALUATION] = ended
             return
     if counts is not None:
-        step.batches.append(counts)
+        step.take_batch(counts)
     step.data += ended - began
     step.mark = ended
     step.since[FORWARD] = ended

@@ -46,10 +46,14 @@ _MEMORY = {
         "allocator_retries": ("num_alloc_retries",),
     }.items()
 }
+INSIDE = -1
+"""No thread's number."""
 _PAUSE = layout.PAUSE
 _NOWHERE = [0.0] * len(layout.PHASES)
 _SAMPLED_TAIL = (NAN,) * 8
 """Allocator, first norm and GPU phases: known only where sampled, or late."""
+MOST_PARTS = 256
+"""Batches and losses of a step that are kept one by one: where no step ever ends, memory must not grow."""
 
 Counts = tuple[float, float, float]
 """Samples, tokens and tokens without padding of a batch."""
@@ -61,7 +65,7 @@ class Step:
     __slots__ = (
         *("start", "mark", "data", "sync", "forward", "backward", "own", "clip", "optimizer", "compiling"),
         *("pause", "evaluation", "checkpoint", "micro", "batches", "loss", "losses", "unscaled", "unpadded"),
-        *("grad_norm", "first_norm", "skipped"),
+        *("grad_norm", "first_norm", "skipped", "closure", "fused"),
     )
 
     def __init__(self) -> None:
@@ -79,6 +83,16 @@ class Step:
         self.unpadded: list[Any] = []
         self.unscaled = self.grad_norm = self.first_norm = None
         self.skipped = NAN
+        self.closure = False
+        """Whether an optimizer ran forward and backward within its step."""
+        self.fused = 0.0
+        """Seconds of optimizers that stepped within backward()."""
+
+    def restart(self) -> None:
+        """The step begins only now: somebody trained something else since the last one's end."""
+        start, evaluation, checkpoint = self.start, self.evaluation, self.checkpoint
+        self.reset(start)
+        self.evaluation, self.checkpoint = evaluation, checkpoint
 
 
 class Clock(Step):
@@ -88,6 +102,7 @@ class Clock(Step):
         *("running", "off", "thread", "here", "recorder", "since", "owner", "automatic", "main", "late"),
         *("listening", "reading", "evaluating", "ready", "stepping", "stepped", "began", "nested", "finite"),
         *("number", "count", "sampled", "sample_at", "sample_by", "norms", "accumulates", "ddp_iteration"),
+        *("others", "most_others", "main_steps"),
     )
 
     def __init__(self) -> None:
@@ -99,7 +114,8 @@ class Clock(Step):
         self.thread = get_ident()
         """Only this one trains; loaders and savers in other threads cost it nothing."""
         self.here = 0
-        """The thread whose backward() is the training's: none before it runs, nor inside of such a call."""
+        """The thread whose backward() is the training's: none before it runs, nor outside of a Trainer's
+        training_step; INSIDE such a call."""
         self.recorder: Any = None
         self.since: Any = _NOWHERE
         """The ring's layout.SINCE, by phase."""
@@ -109,6 +125,8 @@ class Clock(Step):
         """Whether the main optimizer's step ends a step of the job."""
         self.main: Any = _nobody
         """Weak reference to the main optimizer."""
+        self.others = self.most_others = self.main_steps = 0
+        """Steps of other optimizers since the main one's last, the most so far, and steps of the main one."""
         self.late: Late | None = None
         self.listening = True
         """Whether the loaders' batches are for training; a Trainer says when."""
@@ -146,7 +164,7 @@ class Clock(Step):
             self.off = True
             return False
         self.since = self.recorder.since
-        self.running = self.sampled = True
+        self.running = self.sampled = self.finite = True
         self.thread = self.here = get_ident()
         self.main = _nobody
         self.count = 0
@@ -157,7 +175,7 @@ class Clock(Step):
         if self.late is not None and self.running:
             self.late.flush(wait)
         self.running = False
-        self.here = 0
+        self.here = self.stepping = 0
         self.reset(None)
 
     def take_loss(self, loss: Any) -> None:
@@ -170,8 +188,17 @@ class Clock(Step):
                 self.losses.append(loss.detach())
                 if self.late is None:
                     self.use_cuda()
+                if len(self.losses) > MOST_PARTS:
+                    self.losses = [self.late.cuda.total(self.losses)]  # type: ignore[union-attr]
         except Exception as error:  # telemetry must not stop training
             failed("reading the loss", error)
+
+    def take_batch(self, counts: Counts) -> None:
+        """Add a batch to the step's."""
+        self.batches.append(counts)
+        if len(self.batches) > MOST_PARTS:
+            samples, tokens, real = (sum(column) for column in zip(*self.batches))
+            self.batches = [(samples, tokens, real)]
 
     def last_gradient(self, _parameter: Any) -> None:
         """Hook on the parameter whose gradient comes last; on a GPU from a thread of autograd's."""
@@ -191,6 +218,8 @@ class Clock(Step):
         try:
             if self.start is not None:
                 self._record(ended, rate, self.grad_norm if norm is None else norm)
+            if self.sampled or self.count >= self.sample_at or ended >= self.sample_by:
+                self._choose(ended)
         except Exception as error:  # telemetry must not stop training
             failed("recording a step", error)
         self.reset(ended)
@@ -198,7 +227,7 @@ class Clock(Step):
 
     def _record(self, ended: float, rate: float, norm: Any) -> None:
         nan, late, data, sync, pause = NAN, self.late, self.data, self.sync, self.pause
-        forward, backward, optimizer = self.forward, self.backward, self.optimizer
+        forward, backward, optimizer, micro = self.forward, self.backward, self.optimizer, self.micro
         duration = ended - self.start - pause  # type: ignore[operator]
         samples = tokens = real = 0.0
         for batch in self.batches:
@@ -213,14 +242,14 @@ class Clock(Step):
             _wall(),
             samples or nan,
             tokens or nan,
-            self.micro,
+            micro,
             loss,
             grad_norm,
             rate,
             duration,
             data or nan,
             sync or nan,
-            forward,
+            forward if micro else nan,
             backward or nan,
             optimizer or nan,
             duration - data - sync - forward - backward - optimizer,
@@ -236,6 +265,8 @@ class Clock(Step):
             self.checkpoint,
         ]
         own = self.own
+        if self.first_norm is not None and not self._accumulated():
+            self.first_norm = None
         if own == own or late is not None or self.skipped == 1.0 or self.first_norm is not None:
             values += (*_SAMPLED_TAIL, self.skipped, own or nan, nan)
         if self.sampled:
@@ -244,8 +275,14 @@ class Clock(Step):
             self.recorder.step(values)
         else:
             late.write(values, self.losses, norm, self.first_norm, self.unpadded)
-        if self.sampled or self.count >= self.sample_at or ended >= self.sample_by:
-            self._choose(ended)
+
+    def _accumulated(self) -> bool:
+        """Whether the step's passes were micro-batches of one optimizer's step: several losses of one batch, and
+        the turns of several optimizers, are no samples of one gradient."""
+        if self.closure or self.others:
+            return False
+        # Without a loader of torch's, only DDP's no_sync() tells: there is no such norm without it.
+        return len(self.batches) == self.micro if self.batches else ddp.latest() is not None
 
     def _scalars(self, norm: Any) -> tuple[float, float]:
         """Loss and grad norm, read one after the other: the second costs a tenth of the first."""
@@ -300,6 +337,8 @@ class Clock(Step):
             session.event("first_step", float(self.number))
             self._describe()
         model = ddp.latest()
+        if self.count > 1 and model is not None:
+            ddp.watch_last_gradient(model, must=self.count == BUCKETS_AT)
         if self.count == BUCKETS_AT and model is not None:
             session.describe(buckets=ddp.buckets(model))
 

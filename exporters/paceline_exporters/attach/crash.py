@@ -6,13 +6,15 @@ import atexit
 import functools
 import os
 import sys
+import time
 from typing import Any
 
 from . import session
 from .clock import clock
 from .notice import failed
 
-_TOLD = "_paceline_told"
+_TOLD, _ENDED = "_paceline_told", "_paceline_ended"
+"""Marks on an exception: that it is an event already, and that it ended training."""
 _watching: list[bool] = []
 
 
@@ -53,19 +55,39 @@ def _watch_notebook() -> None:
 def raised(error: BaseException, step: float | None = None) -> None:
     """Record an exception that ends training, once however many of us it passes. Never raises."""
     try:
-        if getattr(error, _TOLD, False):
+        if getattr(error, _ENDED, False):
             return
-        setattr(error, _TOLD, True)
+        setattr(error, _ENDED, True)
         kind = "oom" if out_of_memory(error) else "exception"
         number = float(clock.number) if step is None else step
-        told: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
-        if kind == "oom":
-            told.update(_size())
+        told = _told(error, kind)
         clock.leave(wait=False)
-        session.event(kind, number, **told)
+        if told:
+            session.event(kind, number, **told)
         session.event("end", number, how=kind)
     except Exception as ours:  # telemetry must not hide why training stopped
         failed("recording an exception", ours)
+
+
+def noticed(error: BaseException) -> None:
+    """Record an allocation that failed where the job may catch it and go on: what was under way is no step.
+    Never raises."""
+    try:
+        if out_of_memory(error):
+            told = _told(error, "oom")
+            if told:
+                session.event("oom", float(clock.number), **told)
+                clock.reset(time.monotonic())
+    except Exception as ours:  # telemetry must not hide what training does about it
+        failed("recording a failed allocation", ours)
+
+
+def _told(error: BaseException, kind: str) -> dict[str, Any]:
+    """What there is to tell of it; nothing the second time."""
+    if getattr(error, _TOLD, False):
+        return {}
+    setattr(error, _TOLD, True)
+    return {"type": type(error).__name__, "message": str(error), **(_size() if kind == "oom" else {})}
 
 
 def finished() -> None:

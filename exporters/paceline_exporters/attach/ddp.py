@@ -21,6 +21,8 @@ SAMPLE_VARIABLE = "PACELINE_DDP_SAMPLE_EVERY"
 costs a wait at the next forward pass."""
 
 _models: list[Any] = []
+_watched: list[Any] = []
+"""Weak reference to the model whose last gradient is watched."""
 
 _READ_BACK = (
     "bucket_cap_mb",
@@ -70,7 +72,6 @@ def _bound(signature: inspect.Signature, model: Any, args: Any, keywords: Any) -
 
 def _read_back(model: Any, bound: inspect.BoundArguments) -> None:
     _models[:] = [weakref.ref(model)]
-    _watch_last_gradient(model)
     every = sample_every()
     if every:
         model._set_ddp_runtime_logging_sample_rate(every)
@@ -92,13 +93,24 @@ def _read_back(model: Any, bound: inspect.BoundArguments) -> None:
     )
 
 
-def _watch_last_gradient(model: Any) -> None:
-    """Backward goes from the output to the input: the gradient of the first parameter comes last, as a rule."""
+def watch_last_gradient(model: Any, must: bool) -> None:
+    """Time the gradient that comes last, by the order in which this model's came, once torch has told it.
+
+    Only the model knows: one whose head was registered before its backbone has its first parameter's gradient
+    first. Where a torch does not tell the order at all and it `must` be now, the first parameter is taken.
+    """
     from .clock import clock
 
-    last = next((parameter for parameter in model.parameters() if parameter.requires_grad), None)
-    if last is not None and hasattr(last, "register_post_accumulate_grad_hook"):  # torch 2.1
-        last.register_post_accumulate_grad_hook(clock.last_gradient)
+    if _watched and _watched[0]() is model:
+        return
+    order = model._get_ddp_logging_data().get("prev_iteration_grad_ready_order_indices")
+    ignored = getattr(model, "parameters_to_ignore", ())
+    reduced = [p for name, p in model.module.named_parameters() if p.requires_grad and name not in ignored]
+    if (not order and not must) or not hasattr(reduced[0], "register_post_accumulate_grad_hook"):  # torch 2.1
+        return
+    last = int(order.rpartition(",")[2]) if order else 0
+    reduced[last].register_post_accumulate_grad_hook(clock.last_gradient)
+    _watched[:] = [weakref.ref(model)]
 
 
 def latest() -> Any:

@@ -16,10 +16,6 @@ from typing import Any
 from .clock import clock
 
 _now = time.monotonic
-MOST_WATCHES = 400
-WATCH_SECONDS = 1.0
-"""How often `Module.train` is watched for the end of an evaluation, at most, and at what distance: replacing a
-method of a class makes the interpreter forget what it knew about its 1,000 subclasses."""
 
 
 class _Evaluation:
@@ -32,8 +28,9 @@ class _Evaluation:
         counts where the loader had no batch any more."""
         self.gradients: Callable[[], bool] = bool
         """torch.is_grad_enabled."""
-        self.watches = 0
-        self.watched_at = float("-inf")
+        self.watching = False
+        """Whether Module.train is watched: from the first eval() of a job that evaluates, and for good. Replacing
+        a method of a class makes the interpreter forget what it knew about its 1,000 subclasses."""
 
 
 _state = _Evaluation()
@@ -78,7 +75,7 @@ def over(now: float) -> None:
     _pause(began)
     clock.data += ended - began
     if counts is not None:
-        clock.batches.append(counts)
+        clock.take_batch(counts)
     clock.mark = ended
 
 
@@ -88,30 +85,38 @@ def _pause(ended: float) -> None:
 
 
 def patch(torch: Any) -> None:
-    """Watch Module.eval, and Module.train while it is needed."""
+    """Watch Module.eval, and Module.train once that was called."""
     _state.gradients = torch.is_grad_enabled
     module = torch.nn.Module
-    original_eval, original_train = module.eval, module.train
-
-    @functools.wraps(original_train)
-    def train(self: Any, mode: bool = True) -> Any:
-        if mode:
-            module.train = original_train
-            if clock.evaluating and get_ident() == clock.thread:
-                clock.evaluating = False
-                _pause(_now())
-        return original_train(self, mode)
+    original_eval = module.eval
 
     @functools.wraps(original_eval)
     def eval(self: Any) -> Any:
+        trained = getattr(self, "training", True)  # a teacher that never trains is put to eval() in each step
         answer = original_eval(self)
-        if clock.running and clock.owner is None and not clock.evaluating and get_ident() == clock.thread:
-            now = _now()
-            _begin(now)
-            if _state.watches < MOST_WATCHES and now > _state.watched_at + WATCH_SECONDS:
-                _state.watches += 1
-                _state.watched_at = now
-                module.train = train
+        if trained and not clock.evaluating and _is_between_steps():
+            if not _state.watching:
+                _state.watching = True
+                module.train = watched_train(module.train)
+            _begin(_now())
         return answer
 
     module.eval = eval
+
+
+def watched_train(original: Any) -> Any:
+    """Module.train, which ends an evaluation. It calls itself for each submodule."""
+    current = clock
+
+    @functools.wraps(original)
+    def train(self: Any, mode: bool = True) -> Any:
+        if mode and current.evaluating and get_ident() == current.thread:
+            current.evaluating = False
+            _pause(_now())
+        return original(self, mode)
+
+    return train
+
+
+def _is_between_steps() -> bool:
+    return clock.running and clock.owner is None and get_ident() == clock.thread

@@ -1,9 +1,10 @@
 """Any loop on torch: backward(), gradient clipping and the optimizer, watched without a change to the job's code.
 
 A step ends with the step of the main optimizer: the first one that steps. Other optimizers (a GAN's second one)
-add to its time, so that a record is one round of the first. A main optimizer that is gone, or that 16 steps of
-another one went by, makes room for that one. A step that a GradScaler leaves out, because gradients overflowed,
-is a step all the same, as it is for Trainer. While a Trainer is inside train(), it says when a step ends.
+add to its time, so that a record is one round of the first. A main optimizer that is gone, or that many more
+steps of others go by than ever before, makes room for another. An optimizer that steps within backward() ends the
+step with backward(). A step that a GradScaler leaves out, since gradients overflowed, is one all the same, as for
+Trainer. While a Trainer is inside train(), it says when a step ends.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from _thread import get_ident
 from typing import Any
 
 from . import checkpoints, crash, ddp, describe, evaluation, layout
-from .clock import NAN, clock
+from .clock import INSIDE, NAN, clock
 from .late import AFTER, BACKWARD, DONE, OPTIMIZER, READY
 from .notice import failed
 
 _now = time.monotonic
 OTHERS = 16
-"""More than a critic takes per step of its generator, fewer than anybody minds at a new phase of training."""
+"""Of a main optimizer whose turns are not known yet: more than a critic takes per step of its generator."""
+MORE_OTHERS = 2
+"""Steps of others beyond twice as many as there ever were between two steps of the main one: that one's training
+is over, and the next model's goes on."""
 
 
 def patch(torch: Any) -> None:
@@ -60,46 +64,76 @@ def watched_backward(original: Any, tensor: Any) -> Any:
         # Checkpointed activations call it again from within, a GPU's share of that from autograd's threads. While
         # a Trainer is inside train() nobody else trains: to ask for the thread costs 2 us.
         here = thread() if step.owner is None else step.thread
-        if here != step.here and not _begins(here):
+        if here != step.here and (step.running or not step.begin()):
             return original(tensors, *args, **keywords)
-        late, plain = step.late, step.owner is None
-        if plain:
-            loss, step.unscaled = tensors if step.unscaled is None else step.unscaled, None
-            if type(loss) is tensor and (args[0] is None if args else "grad_tensors" not in keywords):
-                step.take_loss(loss)
+        late = step.late
+        if step.owner is None:
+            _take_loss(tensors, args, keywords, tensor)
         began = now()
         if step.evaluating:
             evaluation.over(began)
-        if step.mark is None:
-            step.start = began  # no loader of torch's: the first step begins with its first backward pass
-        else:
-            step.forward += began - step.mark
+        if step.start is None:  # no loader of torch's: the first step begins with its first backward pass,
+            step.start = step.mark = step.mark or began  # or with the optimizer's step that calls it
+        step.forward += began - step.mark  # type: ignore[operator]
         if late is not None:
             late.mark(BACKWARD)
-        step.here = 0
+        step.here = INSIDE
         step.ready = 0.0
         step.since[begins] = began
         try:
             answer = original(tensors, *args, **keywords)
-        finally:
-            step.here = here
-            step.mark = ended = now()
-            step.backward += ended - began
+        except BaseException as error:
+            _raised(error, here, began)
+            raise
+        step.here = here
+        step.mark = ended = now()
+        step.backward += ended - began
         step.own += step.ready - began if step.ready else NAN
         step.micro += 1
         step.since[ended_at] = ended
         if late is not None:
             late.mark(AFTER)
-        if step.norms and step.accumulates and step.micro == 1:
-            step.first_norm = local_norm()
+        if step.norms or step.fused:
+            _after(ended)
         return answer
 
     return backward
 
 
-def _begins(thread: int) -> bool:
-    """Whether training begins with this call to backward()."""
-    return not clock.running and thread == clock.thread and clock.begin()
+def _take_loss(loss: Any, args: Any, keywords: Any, tensor: Any) -> None:
+    step = clock
+    if step.stepping:  # a closure: it may run several times in a step, of which the last counts
+        step.loss, step.losses = None, []
+    if step.unscaled is not None:
+        loss, step.unscaled = step.unscaled, None
+    if type(loss) is tensor and (args[0] is None if args else "grad_tensors" not in keywords):
+        step.take_loss(loss)
+
+
+def _after(ended: float) -> None:
+    """What few backward passes need."""
+    if clock.norms and clock.accumulates and clock.micro == 1:
+        clock.first_norm = local_norm()
+    if clock.fused:
+        _end_within(ended)
+
+
+def _raised(error: BaseException, here: int, began: float) -> None:
+    """backward() did not come to its end; the job may go on all the same."""
+    clock.here = here
+    clock.mark = ended = _now()
+    clock.backward += ended - began
+    crash.noticed(error)
+
+
+def _end_within(ended: float) -> None:
+    """backward() is over, and optimizers stepped within: what they took is theirs."""
+    clock.backward -= clock.fused
+    optimizer = _within.pop()
+    _within.clear()
+    if clock.automatic and clock.running:
+        clock.main = weakref.ref(optimizer)
+        _end(ended, optimizer)
 
 
 def _watch_optimizers(torch: Any) -> None:
@@ -118,9 +152,9 @@ def _watch_optimizers(torch: Any) -> None:
 
 def optimizer_begins(optimizer: Any, args: Any, keywords: Any, step: Any = clock, now: Any = _now) -> None:
     """torch's global hook before each optimizer's step. An optimizer may step others."""
-    if not step.stepping or step.stepping == id(optimizer):
+    if not step.stepping or step.stepping == id(optimizer) or not _steps_now(step.stepping):
         step.stepping = id(optimizer)
-        if step.norms and step.grad_norm is None:
+        if step.norms and step.grad_norm is None and len(args) < 2 and not keywords.get("closure"):
             step.grad_norm = norm_of(optimizer)
         if step.late is not None:
             step.late.mark(OPTIMIZER)
@@ -135,15 +169,45 @@ def optimizer_ended(optimizer: Any, args: Any, keywords: Any, step: Any = clock,
         step.stepped = True
         step.mark = ended = now()
         # A closure runs forward and backward within.
-        step.optimizer += ended - step.began - (step.forward + step.backward - step.nested)
+        nested = step.forward + step.backward - step.nested
+        step.optimizer += ended - step.began - nested
         if step.late is not None:
             step.late.mark(DONE)
-        if step.automatic and step.running and is_main(optimizer):
+        if nested:
+            _ran_closure(optimizer)
+        if step.here == INSIDE:
+            step.fused += ended - step.began
+            _within.append(optimizer)
+        elif step.automatic and (step.running or _begins_without_backward(optimizer)) and is_main(optimizer):
             _end(ended, optimizer)
 
 
-_others: dict[int, int] = {}
-"""Steps of other optimizers by id since the main one's last."""
+def _steps_now(which: int) -> bool:
+    """Whether an optimizer's step is under way in this thread: one that raised never came to its end."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == "wrapper" and id(frame.f_locals.get("self")) == which:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _ran_closure(optimizer: Any) -> None:
+    """Gradients came within the optimizer's step: their norm can be taken only now."""
+    clock.closure = True
+    if clock.norms and clock.grad_norm is None:
+        clock.grad_norm = norm_of(optimizer)
+
+
+def _begins_without_backward(optimizer: Any) -> bool:
+    """Whether training begins with this step: gradients may come from torch.autograd.grad."""
+    if clock.off or all(p.grad is None for group in optimizer.param_groups for p in group["params"]):
+        return False
+    return clock.begin()
+
+
+_within: list[Any] = []
+"""Optimizers that stepped within the backward() that runs now."""
 _scaled: list[bool] = []
 """Not empty where a GradScaler scales the gradients."""
 
@@ -152,12 +216,15 @@ def is_main(optimizer: Any) -> bool:
     """Whether a step of this optimizer ends a step of the job."""
     main = clock.main()
     if main is not optimizer:
-        waited = _others[id(optimizer)] = _others.get(id(optimizer), 0) + 1
-        if main is not None and waited < OTHERS:
+        clock.others += 1
+        known = clock.main_steps > 1
+        if main is not None and clock.others <= (2 * clock.most_others + MORE_OTHERS if known else OTHERS - 1):
             return False
         clock.main = weakref.ref(optimizer)
-    if _others:
-        _others.clear()
+        clock.main_steps = clock.most_others = 0
+    elif clock.others > clock.most_others:
+        clock.most_others = clock.others
+    clock.main_steps += 1
     return True
 
 
@@ -166,6 +233,7 @@ def _end(ended: float, optimizer: Any) -> None:
     if type(rate) is not float and type(rate) is not int:
         rate = NAN  # a tensor may be on a GPU: not worth a wait
     clock.end(ended, clock.number + 1, rate)
+    clock.others = 0
     if clock.late is not None:
         clock.late.mark(READY)
 
@@ -178,7 +246,8 @@ def _watch_scaler(torch: Any) -> None:
     def watched_scale(self: Any, outputs: Any) -> Any:
         scaled = scale(self, outputs)
         if scaled is not outputs:
-            clock.unscaled = outputs
+            if clock.owner is None and not clock.off:
+                clock.unscaled = outputs.detach()
             _scaled[:] = [True]
         return scaled
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from types import GeneratorType
 from typing import Any
 
+from . import crash
 from .batches import TIMED, timed
 from .clock import NAN, clock
 from .late import READY
@@ -34,7 +35,7 @@ class StepClock:
         clock.leave(wait=False)
         if not clock.begin():
             return
-        clock.owner, clock.automatic, clock.listening = self, False, False
+        clock.owner, clock.automatic, clock.listening, clock.here = self, False, False, 0
         if self._trainer.args.device.type == "cuda" and clock.late is None:
             clock.use_cuda()
         self._wrap("get_batch_samples", self._batch_samples)
@@ -67,18 +68,21 @@ class StepClock:
 
         def get_batch_samples(iterator: Iterator[Any], *args: Any, **keywords: Any) -> Any:
             nonlocal foreign
+            if step.owner is not self:  # the job keeps this wrapper, of an earlier train()
+                return original(iterator, *args, **keywords)
             if step.start is None:
                 foreign = type(iterator) is not GeneratorType or iterator.gi_code is not TIMED
                 self._begin()
+            elif step.micro or step.batches or step.optimizer:
+                step.restart()  # a callback has trained a probe, or what failed is tried again
             began = now()
-            waited = step.data
-            if not waited and not step.micro:  # logging, evaluation, checkpoints: whoever did them
-                step.pause = began - step.start  # type: ignore[operator]
+            # All batches of a step come at once: before them lie logging, evaluation, checkpoints of anybody's.
+            step.pause = began - step.start  # type: ignore[operator]
             step.listening = True
             answer = original(timed(iterator) if foreign else iterator, *args, **keywords)
             step.listening = False
             step.mark = ended = now()
-            step.sync += ended - began - (step.data - waited)
+            step.sync = ended - began - step.data
             return answer
 
         return get_batch_samples
@@ -93,11 +97,19 @@ class StepClock:
         step = clock
 
         def training_step(*args: Any, **keywords: Any) -> Any:
+            if step.owner is not self:
+                return original(*args, **keywords)
             if step.micro:
                 step.mark = _now()
             if step.late is not None:
                 step.late.mark(READY)
-            loss = original(*args, **keywords)
+            step.here = step.thread
+            try:
+                loss = original(*args, **keywords)
+            except BaseException as error:
+                crash.noticed(error)
+                raise
+            step.here = 0  # a callback's backward() is none of the job's
             step.losses.append(loss)
             return loss
 
@@ -111,7 +123,7 @@ class StepClock:
             nonlocal last
             ended = now()
             number = trainer.state.global_step
-            if step.micro and number != last:
+            if step.micro and number != last and step.owner is self:
                 last = number
                 rate = keywords.get("learning_rate")
                 norm = args[1] if len(args) > 1 else keywords.get("grad_norm")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -95,3 +96,50 @@ def test_the_jobs_own_mistake_is_its_own(attached: Callable[..., Any]) -> None:
     assert told.status == 1
     assert "TypeError" in told.output and "no_such_keyword" in told.output
     assert told.notices() == []
+
+
+HEAD_FIRST = """
+import os, sys, tempfile, time
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+class Slow(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+    @staticmethod
+    def backward(ctx, gradient):
+        time.sleep(0.03)
+        return gradient
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
+        self.head, self.body = torch.nn.Linear(8, 1), torch.nn.Linear(8, 8)
+    def forward(self, x):
+        return self.head(Slow.apply(self.body(x)))
+
+dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+model = DistributedDataParallel(Model(), static_graph=sys.argv[2] == "static")
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for _ in range(6):
+    optimizer.zero_grad()
+    model(torch.randn(4, 8)).sum().backward()
+    optimizer.step()
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize("graph", ["dynamic", "static"])
+def test_the_gradient_that_comes_last_is_not_always_the_first_parameters(
+    attached: Callable[..., Any], graph: str
+) -> None:
+    told = attached(HEAD_FIRST, graph)
+    assert told.status == 0, told.output
+    (ring,) = told.rings
+    own = [row["backward_compute_seconds"] for row in ring.steps]
+    assert all(math.isnan(seconds) for seconds in own[:2])  # until torch has told the order
+    for row in ring.steps[3:]:
+        assert 0.03 <= row["backward_compute_seconds"] <= row["backward_seconds"]

@@ -164,3 +164,77 @@ def test_a_slow_data_set_is_data_wait_and_a_late_rank_is_sync_wait(
     other = [median(row["other_seconds"] for row in ring.steps[1:]) for ring in (first, second)]
     assert sync[0] > sync[1]
     assert other[1] >= 0.2 > other[0]
+
+
+ODD = """
+import time
+def probe():
+    classifier = torch.nn.Linear(8, 1)
+    optimizer = torch.optim.SGD(classifier.parameters(), lr=0.1)
+    for _ in range(5):
+        time.sleep(0.02)
+        classifier(torch.randn(4, 8)).square().mean().backward()
+        optimizer.step()
+
+class Probes(TrainerCallback):
+    def on_step_end(self, args, state, control, **more):
+        if state.global_step == 2:
+            probe()
+    def on_log(self, args, state, control, **more):
+        if state.global_step == 3:
+            probe()
+
+class Wraps(TrainerCallback):
+    def on_train_begin(self, *_, **more):
+        theirs = job.training_step
+        job.training_step = lambda *args, **keywords: theirs(*args, **keywords)
+
+class Full(Trainer):
+    def training_step(self, model, inputs, *args, **keywords):
+        if len(inputs["input_ids"]) > 4:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        return super().training_step(model, inputs, *args, **keywords)
+
+callbacks = {"probes": [Probes()], "wraps": [Wraps()], "full": []}[sys.argv[2]]
+given = dict(cls=Full) if sys.argv[2] == "full" else {}
+changes = dict(auto_find_batch_size=True, per_device_train_batch_size=8) if sys.argv[2] == "full" else {}
+job = trainer(args=arguments(**changes), callbacks=callbacks, **given)
+job.train()
+if sys.argv[2] == "wraps":
+    job.train()
+print("RESULT " + json.dumps([entry["loss"] for entry in job.state.log_history if "loss" in entry]))
+"""
+
+
+@pytest.fixture
+def odd(attached: Callable[..., Any], tiny_job: str) -> Callable[[str], Any]:
+    def run(which: str) -> Any:
+        told = attached(tiny_job + ODD, which)
+        assert told.status == 0, told.output
+        (ring,) = told.rings
+        return ring, told.printed()
+
+    return run
+
+
+def test_what_a_callback_trains_is_no_pass_of_the_job(odd: Callable[[str], Any]) -> None:
+    ring, losses = odd("probes")
+    assert [row["micro_steps"] for row in ring.steps] == [1, 1, 1, 1]
+    assert {row["samples"] for row in ring.steps} == {2}
+    assert [row["loss"] for row in ring.steps] == pytest.approx(losses, abs=1e-3)
+    before_the_steps_end, after_it = ring.steps[1], ring.steps[3]
+    assert before_the_steps_end["other_seconds"] >= 5 * 0.02 > before_the_steps_end["backward_seconds"]
+    assert after_it["pause_seconds"] >= 5 * 0.02 > after_it["step_seconds"]
+
+
+def test_a_wrapper_that_the_job_keeps_counts_nothing_twice(odd: Callable[[str], Any]) -> None:
+    ring, losses = odd("wraps")
+    assert [row["loss"] for row in ring.steps[4:]] == pytest.approx(losses[-4:], abs=1e-3)
+
+
+def test_an_attempt_that_was_too_large_is_told_and_no_part_of_the_step(odd: Callable[[str], Any]) -> None:
+    ring, _ = odd("full")
+    told = [event.detail["samples"] for event in ring.events if event.kind == "oom"]
+    assert told[0] == 8 and min(told) > 4
+    assert [row["samples"] for row in ring.steps] == [4, 4, 4, 4]
+    assert ring.event("end").detail["how"] == "finished"

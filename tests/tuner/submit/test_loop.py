@@ -91,7 +91,7 @@ def test_failures_one_after_the_other_and_the_study_goes_on(
 def test_runs_that_hang_and_runs_that_are_hopeless_are_stopped(
     tuner: Any, agent: Any, job: Any, submitter: Callable[..., Any]
 ) -> None:
-    spec = job.study("ok", "hang", "ok", "slow", budget={"trials": 3, "hang": "2s"})
+    spec = job.study("ok", "hang", "ok", "slow", budget={"trials": 3, "hang": "6s"})
     loop = submitter(tuner.url, spec, agent.url)
     loop.run()
     assert outcomes(loop) == [
@@ -102,7 +102,7 @@ def test_runs_that_hang_and_runs_that_are_hopeless_are_stopped(
     ]
     trials = view(loop)["trials"]
     assert re.search(
-        r"no step for \d+ s after step 3; allowed are 2 s \(hang_seconds\)", trials[1]["runs"][0]["reason"]
+        r"no step for \d+ s after step 3; allowed are 6 s \(hang_seconds\)", trials[1]["runs"][0]["reason"]
     )
     assert "a trial is given up" in trials[2]["reason"] and trials[2]["state"] == "pruned"
     assert sum("stopping: " in line for line in loop.said) == 2
