@@ -14,7 +14,7 @@ from .layout import CHECKPOINT, PAUSE
 _now = time.monotonic
 EVENT_SECONDS = 10.0
 """Least distance between two events: one checkpoint is several files, and the ring keeps 128 events."""
-_saving: list[bool] = []
+saving: list[bool] = []
 _told_at = [float("-inf")]
 
 
@@ -43,15 +43,15 @@ def watched(original: Any) -> Any:
 
     @functools.wraps(original)
     def save(*args: Any, **keywords: Any) -> Any:
-        if _saving or not clock.running or get_ident() != clock.thread:
+        if saving or not clock.running or get_ident() != clock.thread:
             return original(*args, **keywords)
-        _saving.append(True)
+        saving.append(True)
         began = _now()
         clock.since[CHECKPOINT] = began
         try:
             return original(*args, **keywords)
         finally:
-            _saving.clear()
+            saving.clear()
             _saved(began, _now())
 
     return save

@@ -83,7 +83,8 @@ STEP_FIELDS = (
     "learning_rate",  # as used by this step
     "step_seconds",  # from the previous step's end to this one's, without pause_seconds
     "data_wait_seconds",  # next() of the data loader only
-    "sync_wait_seconds",  # what else happens before the step: the token-count gather absorbs other ranks' skew
+    "sync_wait_seconds",  # before the step all but data wait (Trainer's token-count gather absorbs other ranks'
+    # skew), and in it collectives of the job's own outside of backward(), which are in no other phase
     "forward_seconds",  # from the batch, or whatever came last before it, to backward()
     "backward_seconds",  # with DDP this contains the gradient all-reduce
     "optimizer_seconds",  # optimizer.step()
