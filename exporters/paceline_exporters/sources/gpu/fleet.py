@@ -17,6 +17,8 @@ Readings = dict[str, Any]
 STALE_SECONDS = {group: 2 * period + 4.0 for group, period in PERIODS.items()}
 """By group: readings older than this are dropped. A child that hung on one GPU is killed and followed by the next
 within it, so that the other GPUs' series stay."""
+STALE_SECONDS["activity"] = STALE_SECONDS["fast"] + PERIODS["fast"]
+"""A child's first round has none."""
 
 
 @dataclass
@@ -47,7 +49,7 @@ class Fleet:
     def apply(self, message: Message) -> None:
         """Take what a message says."""
         match message:
-            case ["data", group, uuid, at, values] if group in PERIODS:
+            case ["data", group, uuid, at, values] if group in STALE_SECONDS:
                 self._readings.setdefault(uuid, {})[group] = Reading(at, values)
             case ["topology", versions, gpus, _]:
                 self._list(versions, gpus)

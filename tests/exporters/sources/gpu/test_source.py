@@ -331,6 +331,23 @@ def test_a_child_killed_from_outside_is_replaced(watch: Watch) -> None:
     assert node.of("up") == [1] * 8
 
 
+def test_activity_has_no_gap_when_the_child_is_replaced(watch: Watch) -> None:
+    node = watch()
+    node.until(lambda: node.by_family("paceline_gpu_sm_active_ratio"))
+    gaps: list[int] = []
+
+    def has_begun_anew() -> object:
+        gaps.append(node.of("sm_active_ratio").count(None))
+        child = node.source.keeper.child
+        return child is not None and child.process.pid != first and child.rounds >= 2
+
+    for _ in range(2):
+        first = node.child_pid
+        os.kill(first, signal.SIGKILL)
+        node.until(has_begun_anew)
+    assert set(gaps) == {0}, "a process's first round has no activity"
+
+
 def test_a_node_without_a_driver_is_no_failure(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
     source = GpuSource(world)

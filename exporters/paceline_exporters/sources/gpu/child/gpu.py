@@ -43,6 +43,11 @@ class Device:
         """What changes by the second. Raises Lost or DriverGone."""
         values: Values = {}
         self._optional("memory", self._memory, values)
+        return values
+
+    def activity(self) -> Values:
+        """How busy its parts were since the last time; empty the first time. Raises Lost or DriverGone."""
+        values: Values = {}
         self._optional("gpm", self._gpm.read, values)
         return values
 

@@ -5,7 +5,8 @@ A line is a JSON array, whose first item says what it is:
 - `["begin", group, who, at]`: a call begins that may never return. `who` is a GPU's UUID, `#2` for the GPU of
   that index before its UUID is known, or empty for the driver as a whole.
 - `["topology", {"driver", "nvml", "cuda"}, [gpu, ...], ["#2", ...]]`: what there is; last, what did not open.
-- `["data", group, uuid, at, values]`: one GPU's, or MIG instance's, readings by name.
+- `["data", group, uuid, at, values]`: one GPU's, or MIG instance's, readings by name. The group is the one that began,
+  or `activity`, which is read with `fast`.
 - `["lost", who, error]`: this GPU does not answer; it is left alone from here on.
 - `["xid", uuid, code, wall]`: an event from the driver.
 - `["rest", until, nvml_seconds]`: a round is done; nothing is asked of the driver before `until`.
@@ -116,6 +117,9 @@ class Node:
 def _fast(_: Node, gpu: Gpu) -> None:
     for device in (gpu, *gpu.instances.values()):
         say("data", "fast", device.uuid, time.monotonic(), device.fast())
+        # A group of its own: it takes two readings, and what the process before this one said is to stay till then.
+        if activity := device.activity():
+            say("data", "activity", device.uuid, time.monotonic(), activity)
 
 
 def _processes(_: Node, gpu: Gpu) -> None:
