@@ -39,8 +39,8 @@ OF_AGENT = _families("agent_cgroup", "the agent's", ())
 
 
 class CgroupsSource:
-    """Follows the processes of ranks, and the agent's own, to their control groups. Of a rank that ended, what its
-    group counted is shown for as long as the steps source shows the rank: a rank that was killed for want of
+    """Follows the processes of ranks, and the agent's own, to their control groups. Of a rank that ended, what
+    its group counted is shown for as long as the steps source shows the rank: a rank that was killed for want of
     memory is named by that."""
 
     name = "cgroups"
@@ -66,7 +66,9 @@ class CgroupsSource:
                 self._ranks.see((seat.run_id, seat.rank), text, now)
         by_text: dict[str, Values] = {}
         for key, rank in self._ranks.known(now):
-            if rank.text not in by_text:  # the ranks of a container share a group: it is read once, and they agree
+            if (
+                rank.text not in by_text
+            ):  # the ranks of a container share a group: it is read once, and they agree
                 by_text[rank.text] = self._values(rank.text)
             rank.values = by_text[rank.text] or rank.values
             _add(samples, OF_RANK, rank.values if rank.seen == now else _counted(rank.values), *key)

@@ -11,12 +11,13 @@ from ...metrics import Family, Labels, Value
 from ..board import Gpu, GpuProcess
 from .child.groups import PERIODS
 from .messages import Message
+from .pace import Pace
 
 Readings = dict[str, Any]
 
 STALE_SECONDS = {group: 2 * period + 4.0 for group, period in PERIODS.items()}
-"""By group: readings older than this are dropped. A child that hung on one GPU is killed and followed by the next
-within it, so that the other GPUs' series stay."""
+"""By group: readings older than this, and what a round takes, are dropped. A child that hung on one GPU is killed
+and followed by the next within it, so that the other GPUs' series stay."""
 STALE_SECONDS["activity"] = STALE_SECONDS["fast"] + PERIODS["fast"]
 """A child's first round has none."""
 
@@ -45,9 +46,11 @@ class Fleet:
         self.is_gone = False
         """The driver as a whole does not answer."""
         self._readings: dict[str, dict[str, Reading]] = {}
+        self._pace = Pace()
 
     def apply(self, message: Message) -> None:
         """Take what a message says."""
+        self._pace.note(message)
         match message:
             case ["data", group, uuid, at, values] if group in STALE_SECONDS:
                 self._readings.setdefault(uuid, {})[group] = Reading(at, values)
@@ -63,13 +66,13 @@ class Fleet:
     def is_fresh(self, uuid: str) -> bool:
         """Whether the GPU has answered lately."""
         latest = self._readings.get(uuid, {}).get("fast")
-        return latest is not None and time.monotonic() - latest.at <= STALE_SECONDS["fast"]
+        return latest is not None and time.monotonic() - latest.at <= self._limit("fast")
 
     def readings(self, uuid: str) -> Iterator[Reading]:
         """All that are fresh."""
         now = time.monotonic()
         for group, reading in self._readings.get(uuid, {}).items():
-            if now - reading.at <= STALE_SECONDS[group]:
+            if now - reading.at <= self._limit(group):
                 yield reading
 
     def processes(self, uuid: str) -> list[GpuProcess] | None:
@@ -94,6 +97,9 @@ class Fleet:
             place = (int(gpu["index"]), str(gpu["pci"]))
             yield Gpu(uuid, *place)
             yield from (Gpu(instance["uuid"], *place, parent=uuid) for instance in self.instances(uuid))
+
+    def _limit(self, group: str) -> float:
+        return STALE_SECONDS[group] + self._pace.round_seconds
 
     def _list(self, versions: Mapping[str, str], gpus: list[dict[str, Any]]) -> None:
         self.is_gone = False

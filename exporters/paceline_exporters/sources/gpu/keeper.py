@@ -16,7 +16,7 @@ from .process import Child, Kill, Killed
 
 GROUPS = ("init", *PERIODS, "events")
 DEADLINE_SECONDS = 3.0
-"""For one GPU's readings of one group."""
+"""For a call, with those of its group that went before it within `announcing.RENEW_SECONDS`."""
 INIT_DEADLINES = (5.0, 5.0, 5.0, 10.0)
 """For nvmlInit and to open one GPU, in turn: without persistence mode a driver may rightly take long."""
 BACKOFF_SECONDS = (0.0, 1.0, 2.0, 4.0, 5.0)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -250,6 +251,25 @@ def test_slow_calls_are_no_failure(watch: Watch, driver: Driver) -> None:
     node.until(lambda: len(node.uuids) == 8 and node.of("up") == [1] * 8)
     assert node.counted("child_restarts", "deadline") == 0
     assert node.samples.problem is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slow_ms", [20, 60])
+def test_a_driver_that_dawdles_answers(watch: Watch, driver: Driver, slow_ms: int) -> None:
+    """At 60 ms a call, what is asked of a GPU within 12 s takes the driver 9 s."""
+    node = watch()
+    node.until(lambda: None not in node.of("processes"))
+    driver.set(slow_ms=slow_ms)
+    missing: list[int] = []
+
+    def over() -> bool:
+        missing.append(node.of("up").count(0) + node.of("processes").count(None))
+        return time.monotonic() > end
+
+    end = time.monotonic() + 30
+    node.until(over)
+    assert set(missing) == {0}
+    assert node.counted("child_restarts", "deadline") == 0, "no call took long"
 
 
 def test_mig_instances_are_series_of_their_own_and_follow_a_reconfiguration(watch: Watch, driver: Driver) -> None:

@@ -10,6 +10,8 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
+from .announcing import Announcer
+
 _util = types.ModuleType("ctypes.util")
 _util.find_library = None  # type: ignore[attr-defined] # a module made here
 _is_light = sys.modules.setdefault("ctypes.util", _util) is _util
@@ -87,7 +89,9 @@ _METRIC = struct.Struct("=IId24x")
 class Nvml:
     """The library, loaded and initialised. Every method may raise Failed or DriverGone."""
 
-    def __init__(self) -> None:
+    def __init__(self, announcer: Announcer) -> None:
+        """`announcer` is told of each call."""
+        self._announcer = announcer
         self.seconds = 0.0
         """Wall time spent in calls, waits for events left out."""
         self.call("nvmlInitWithFlags", 0)
@@ -101,13 +105,14 @@ class Nvml:
         known = getattr(pynvml, function, None)
         if known is None:
             raise Unsupported("bindings")
-        began = time.perf_counter()
+        began = time.monotonic()
+        self._announcer.renew(began)
         try:
             return known(*arguments)
         except pynvml.NVMLError as error:
             raise _named(error.value) from None
         finally:
-            self.seconds += time.perf_counter() - began
+            self.seconds += time.monotonic() - began
 
     def fields(self, handle: Handle, scoped: Sequence[Scoped]) -> list[float | Failed]:
         """The values of fields, in one call; each that has none in the form of its error."""
