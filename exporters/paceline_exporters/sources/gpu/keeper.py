@@ -52,6 +52,7 @@ class Keeper:
         self._nvml_seconds = self._cpu_seconds = 0.0
         self._failures = 0
         self._start_at = 0.0
+        self._expecting = False
         self._lost: set[str] = set()
         self._reprobes = 0
         self._reprobe_at = 0.0
@@ -70,6 +71,9 @@ class Keeper:
         """What the child has said; never waits. `expecting`: there should be a driver."""
         now = time.monotonic()
         self.killed.sweep()
+        if expecting and not self._expecting:
+            self._start_at = min(self._start_at, now)  # a GPU has come: its driver may be there too
+        self._expecting = expecting
         messages = self._watch(now, expecting) if self.child is not None else []
         if self.child is None and time.monotonic() >= self._start_at and self.killed.has_room:
             self._start(expecting)

@@ -120,6 +120,17 @@ def test_no_child_is_started_beyond_those_abandoned(driver: Driver) -> None:
     keeper.close()
 
 
+def test_a_driver_is_looked_for_at_once_when_a_gpu_is_seen(driver: Driver) -> None:
+    driver.set(mode="not_loaded")
+    keeper = Keeper()
+    until(keeper, lambda: keeper.restarts["driver"], expecting=False)
+    driver.set(mode="healthy")
+    began = time.monotonic()
+    until(keeper, works(keeper))
+    assert time.monotonic() - began < module.RARELY_SECONDS / 2
+    keeper.close()
+
+
 def test_without_bindings_the_trouble_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

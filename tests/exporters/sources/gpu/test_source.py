@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +15,12 @@ from nvml_stub import Driver
 from paceline_exporters.metrics import Renderer
 from paceline_exporters.sources.board import Gpu, GpuProcess
 from paceline_exporters.sources.contract import World
+from paceline_exporters.sources.gpu import source as module
+from paceline_exporters.sources.gpu.keeper import BACKOFF_SECONDS
 from paceline_exporters.sources.gpu.source import GpuSource
 
 from .conftest import Watch
+from .test_inventory import add_function
 
 GIB = 2**30
 # What pynvml says, asked by another process, in NVML's own units.
@@ -366,6 +370,43 @@ def test_activity_has_no_gap_when_the_child_is_replaced(watch: Watch) -> None:
         os.kill(first, signal.SIGKILL)
         node.until(has_begun_anew)
     assert set(gaps) == {0}, "a process's first round has no activity"
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_loaded_after_the_agent_is_missed_and_soon_found(
+    watch: Watch, driver: Driver, world: World
+) -> None:
+    buses = driver.settings.pci_buses
+    for bus in buses:
+        add_function(world, f"0000:{bus:02x}:00.0", driver="")
+    driver.set(mode="not_loaded")
+    node = watch()
+    node.until(lambda: isinstance(node.samples.problem, OSError))
+    assert node.by_family("paceline_gpus_expected") == {(): 8}
+    assert node.by_family("paceline_gpus_up") == {(): 0}
+    time.sleep(max(BACKOFF_SECONDS))  # it has been tried in vain for a while
+    driver.set(mode="healthy")
+    began = time.monotonic()
+    node.until(lambda: node.uuids and node.of("up") == [1] * 8)
+    assert time.monotonic() - began < 15
+    assert node.of("present") == [1] * 8
+
+
+def test_a_gpu_that_leaves_the_bus_together_with_the_driver_is_not_present(
+    watch: Watch, driver: Driver, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BUS_SECONDS", 0.0)
+    driver.set(gpus=1)
+    add_function(world, "0000:17:00.0", kind="0x060400", driver="pcieport")
+    add_function(world, "0000:18:00.0")
+    node = watch()
+    assert node.of("present") == [1]
+    assert node.by_family("paceline_nvml_driver_info")
+    shutil.rmtree(world.sysfs / "bus/pci/devices/0000:18:00.0")
+    driver.set(gone=[0], mode="not_loaded")
+    node.until(lambda: node.of("present") == [0])
+    assert node.by_family("paceline_nvml_driver_info") == {}, "there is none any more"
+    assert node.by_family("paceline_gpus_expected") == {(): 1}
 
 
 def test_a_node_without_a_driver_is_no_failure(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
