@@ -158,6 +158,8 @@ class GpuSource:
         samples.add(of.GPUS_EXPECTED, self._inventory.expected(self._functions))
         samples.add(of.GPUS_UP, up)
         samples.add(of.NVML_SECONDS, keeper.nvml_seconds)
+        for error, count in {**dict.fromkeys(of.KNOWN_ERRORS, 0), **keeper.errors}.items():
+            samples.add(of.CALL_ERRORS, count, error)
         for group, count in keeper.deadline_misses.items():
             samples.add(of.DEADLINE_MISSES, count, group)
         for reason, count in keeper.restarts.items():

@@ -33,10 +33,10 @@ def test_a_slow_drivers_readings_may_be_as_much_older_as_its_rounds_take() -> No
     fleet.apply(["begin", "slow", "GPU-1", old + 25])
     assert fleet.is_fresh("GPU-1")
     assert len(list(fleet.readings("GPU-1"))) == 1
-    fleet.apply(["rest", now, 1.0])
+    fleet.apply(["rest", now, 1.0, {}])
     assert fleet.is_fresh("GPU-1"), "and the next round will take as long"
     fleet.apply(["begin", "fast", "GPU-1", now])
-    fleet.apply(["rest", now + 3, 1.0])
+    fleet.apply(["rest", now + 3, 1.0, {}])
     assert not fleet.is_fresh("GPU-1")
 
 

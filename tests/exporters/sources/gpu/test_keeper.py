@@ -76,6 +76,17 @@ def test_time_in_nvml_is_kept_over_restarts(driver: Driver) -> None:
     keeper.close()
 
 
+def test_time_lost_in_a_call_that_hangs_is_time_in_nvml(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DEADLINE_SECONDS", 1.0)
+    keeper = Keeper()
+    until(keeper, works(keeper))
+    driver.set(hang="*")
+    before = keeper.nvml_seconds
+    until(keeper, lambda: keeper.deadline_misses["fast"])
+    assert keeper.nvml_seconds - before >= 1.0
+    keeper.close()
+
+
 @pytest.mark.slow
 def test_a_gpu_that_hangs_is_left_for_last_and_the_others_stay_fresh(driver: Driver) -> None:
     keeper = Keeper()

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import pynvml
 import pytest
 from nvml_stub import Driver
 
@@ -16,6 +17,7 @@ from paceline_exporters.metrics import Renderer
 from paceline_exporters.sources.board import Gpu, GpuProcess
 from paceline_exporters.sources.contract import World
 from paceline_exporters.sources.gpu import source as module
+from paceline_exporters.sources.gpu.families import KNOWN_ERRORS
 from paceline_exporters.sources.gpu.keeper import BACKOFF_SECONDS
 from paceline_exporters.sources.gpu.source import GpuSource
 
@@ -217,6 +219,22 @@ def test_unsupported_readings_are_absent_and_not_asked_again(watch: Watch, drive
     driver.set(unsupported=[])
     driver.reload()
     node.until(lambda: None not in node.of("power_watts"))
+
+
+def test_calls_that_fail_are_counted_by_error(watch: Watch, driver: Driver) -> None:
+    node = watch()
+    assert node.counted("call_errors", "unknown") == node.counted("call_errors", "memory") == 0
+    driver.set(failing=["nvmlDeviceGetPowerUsage", "field:82"])
+    node.until(lambda: node.of("power_watts") == [None] * 8)
+    assert node.of("up") == [1] * 8
+    node.until(lambda: node.source.keeper.errors["unknown"] >= 2 * 8)
+    before = node.source.keeper.errors["unknown"]
+    os.kill(node.child_pid, signal.SIGKILL)
+    node.until(lambda: node.counted("call_errors", "unknown") == before + 2 * 8)
+
+
+def test_what_nvml_may_say_is_named_as_the_bindings_do() -> None:
+    assert {f"NVML_ERROR_{name.upper()}" for name in KNOWN_ERRORS} <= vars(pynvml).keys()
 
 
 def test_a_driver_that_lacks_functions_is_an_older_driver(

@@ -10,7 +10,8 @@ A line is a JSON array, whose first item says what it is:
   that began, or `activity`, which is read with `fast`.
 - `["lost", who, error]`: this GPU does not answer; it is left alone from here on.
 - `["xid", uuid, code, wall]`: an event from the driver.
-- `["rest", until, nvml_seconds]`: a round is done; nothing is asked of the driver before `until`.
+- `["rest", until, nvml_seconds, errors]`: a round is done; nothing is asked of the driver before `until`. With how
+  often calls have failed, by error.
 - `["gone", error]`: nothing can be had from the driver; the process ends.
 
 Times are of the monotonic clock, which all processes share; `wall` is Unix time.
@@ -157,7 +158,7 @@ def serve(node: Node) -> None:
         node.open()
         rounds.run()
         until = rounds.rest_until()
-        say("rest", until, node.nvml.seconds)
+        say("rest", until, node.nvml.seconds, node.nvml.errors)
         for event in _events(node, until):
             if event is None:
                 rounds.hasten("slow")

@@ -94,6 +94,8 @@ class Nvml:
         self._announcer = announcer
         self.seconds = 0.0
         """Wall time spent in calls, waits for events left out."""
+        self.errors: dict[str, int] = {}
+        """By error, how often calls and fields were Failed and no kind of it."""
         self.call("nvmlInitWithFlags", 0)
         self.driver_version: str = self.call("nvmlSystemGetDriverVersion")
         major = self.driver_version.partition(".")[0]
@@ -110,7 +112,7 @@ class Nvml:
         try:
             return known(*arguments)
         except pynvml.NVMLError as error:
-            raise _named(error.value) from None
+            raise self._failure(error.value) from None
         finally:
             self.seconds += time.monotonic() - began
 
@@ -118,7 +120,9 @@ class Nvml:
         """The values of fields, in one call; each that has none in the form of its error."""
         answers = self.call("nvmlDeviceGetFieldValues", handle, list(scoped))
         return [
-            _field_value(kind, error, answers, place * _FIELD.size + _VALUE_OFFSET)
+            _value(kind, answers, place * _FIELD.size + _VALUE_OFFSET)
+            if error == 0
+            else self._field_failure(error)
             for place, (kind, error) in enumerate(_FIELD.iter_unpack(answers))
         ]
 
@@ -157,7 +161,17 @@ class Nvml:
         except pynvml.NVMLError as error:
             if error.value == pynvml.NVML_ERROR_TIMEOUT:
                 return None
-            raise _named(error.value) from None
+            raise _named(error.value) from None  # not counted: it may do so at once, again and again
+
+    def _failure(self, code: int) -> Exception:
+        named = _named(code)
+        if type(named) is Failed:
+            self.errors[str(named)] = self.errors.get(str(named), 0) + 1
+        return named
+
+    def _field_failure(self, code: int) -> Failed:
+        named = self._failure(code)
+        return named if isinstance(named, Failed) else Failed(str(named))
 
 
 def same(one: Handle, other: Handle) -> bool:
@@ -170,10 +184,7 @@ def _named(code: int) -> Exception:
     return _CLASS_OF.get(code, Failed)(_NAME_OF.get(code, f"error_{code}"))
 
 
-def _field_value(kind: int, error: int, answers: Any, offset: int) -> float | Failed:
-    if error != 0:
-        named = _named(error)
-        return named if isinstance(named, Failed) else Failed(str(named))
+def _value(kind: int, answers: Any, offset: int) -> float | Failed:
     number: float = _VALUES.get(kind, _VALUES[3]).unpack_from(answers, offset)[0]
     return Failed("not_available") if number == NO_VALUE else number
 
