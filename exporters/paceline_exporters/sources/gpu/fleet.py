@@ -10,6 +10,7 @@ from typing import Any
 from ...metrics import Family, Labels, Value
 from ..board import Gpu, GpuProcess
 from .child.groups import PERIODS
+from .links import Links
 from .messages import Message
 from .pace import Pace
 
@@ -46,6 +47,7 @@ class Fleet:
         self.is_gone = False
         """The driver as a whole does not answer."""
         self._readings: dict[str, dict[str, Reading]] = {}
+        self._links = Links()
         self._pace = Pace()
 
     def apply(self, message: Message) -> None:
@@ -53,15 +55,18 @@ class Fleet:
         self._pace.note(message)
         match message:
             case ["data", group, uuid, at, values] if group in STALE_SECONDS:
+                self._links.add_up(uuid, values)
                 self._readings.setdefault(uuid, {})[group] = Reading(at, values)
             case ["topology", versions, gpus, _]:
                 self._list(versions, gpus)
             case ["lost", uuid, _]:
                 self.lost.add(uuid)
+                self._links.forget(uuid)
                 self._forget(uuid)
             case ["gone", _]:
                 self.is_gone = True
                 self._readings.clear()
+                self._links.clear()
 
     def is_fresh(self, uuid: str) -> bool:
         """Whether the GPU has answered lately."""

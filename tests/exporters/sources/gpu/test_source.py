@@ -337,6 +337,20 @@ def test_a_link_is_named_by_its_errors(watch: Watch, driver: Driver) -> None:
     assert node.by_family("paceline_gpu_nvlink_errors_total")[(uuid, "crc")] == 9 * 18
 
 
+def test_errors_of_links_that_are_down_outlive_the_child(watch: Watch, driver: Driver) -> None:
+    driver.set(values={"nvlink_crc_flit_errors": 10})
+    node = watch()
+    key = (node.uuids[0], "crc")
+    assert node.by_family("paceline_gpu_nvlink_errors_total")[key] == 180
+    driver.set(unsupported=[f"field:163:{link}" for link in range(2, 18)])
+    first = node.child_pid
+    os.kill(first, signal.SIGKILL)
+    node.until(lambda: (child := node.source.keeper.child) and child.process.pid != first and child.rounds)
+    assert node.by_family("paceline_gpu_nvlink_errors_total")[key] == 180
+    links = node.by_family("paceline_gpu_nvlink_link_errors_total")
+    assert [labels[1] for labels in links if labels[0] == key[0]] == [str(link) for link in range(18)]
+
+
 def test_processes_are_counted_and_shared(watch: Watch, driver: Driver, world: World) -> None:
     driver.set(processes=[(0, 10, GIB), (0, 11, 2 * GIB), (4, 12, GIB)])
     node = watch()

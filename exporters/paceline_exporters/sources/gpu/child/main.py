@@ -6,12 +6,12 @@ A line is a JSON array, whose first item says what it is:
   within a second. `who` is a GPU's UUID, `#2` for the GPU of that index before its UUID is known, or empty for
   the driver as a whole.
 - `["topology", {"driver", "nvml", "cuda"}, [gpu, ...], ["#2", ...]]`: what there is; last, what did not open.
-- `["data", group, uuid, at, values]`: one GPU's, or MIG instance's, readings by name. The group is the one
-  that began, or `activity`, which is read with `fast`.
+- `["data", group, uuid, at, values]`: one GPU's, or MIG instance's, readings (`asking.Values`). The group is the
+  one that began, or `activity`, which is read with `fast`.
 - `["lost", who, error]`: this GPU does not answer; it is left alone from here on.
 - `["xid", uuid, code, wall]`: an event from the driver.
-- `["rest", until, nvml_seconds, errors]`: a round is done; nothing is asked of the driver before `until`. With how
-  often calls have failed, by error.
+- `["rest", until, nvml_seconds, errors]`: a round is done; nothing is asked of the driver before `until`. Last,
+  how often calls have failed, by error.
 - `["gone", error]`: nothing can be had from the driver; the process ends.
 
 Times are of the monotonic clock, which all processes share; `wall` is Unix time.

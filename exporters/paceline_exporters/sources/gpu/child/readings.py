@@ -32,8 +32,8 @@ class Call(NamedTuple):  # not a dataclass: that module is 1.3 MiB of the child'
 
 
 class Field(NamedTuple):
-    """One value of the batch nvmlDeviceGetFieldValues: the sum of its fields. Of several rows of one name and
-    label, the first counts that the driver knows."""
+    """One value of the batch nvmlDeviceGetFieldValues; several fields are those of link 0, 1 and so on, which the
+    agent adds up. Of several rows of one name and label, the first counts that the driver knows."""
 
     name: str
     label: str
@@ -42,8 +42,6 @@ class Field(NamedTuple):
     per: int = 1
     least_driver: int = 0
     """Major version from which on the id means this."""
-    links: str = ""
-    """A family by link that the fields, which are those of link 0, 1 and so on, are added to as well."""
 
 
 def one(name: str, label: str = "", times: int = 1, per: int = 1, of: str | int | None = None) -> Take:
@@ -294,9 +292,7 @@ SLOW_FIELDS: Sequence[Field] = (
 )
 
 RARE_FIELDS: Sequence[Field] = tuple(
-    Field("nvlink_errors_total", error, fields, links="nvlink_link_errors_total")
-    for error, choices in _LINK_ERRORS.items()
-    for fields in choices
+    Field("nvlink_errors_total", error, fields) for error, choices in _LINK_ERRORS.items() for fields in choices
 )
 """Up to 200 fields a GPU: too many for more often."""
 
