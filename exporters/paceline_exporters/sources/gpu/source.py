@@ -112,7 +112,7 @@ class GpuSource:
         for uuid in up:
             self._add_gpu(samples, uuid)
         self._share_processes(up)
-        self._ledger.add_to(samples, self._board.gpus or ())
+        self._ledger.add_to(samples, self._board.gpus or (), self._inventory.known)
         self._add_keeper(samples, len(up))
         if self._is_expecting:
             samples.problem = self.keeper.trouble

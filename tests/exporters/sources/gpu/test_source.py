@@ -20,6 +20,7 @@ from paceline_exporters.sources.gpu import source as module
 from paceline_exporters.sources.gpu.families import KNOWN_ERRORS
 from paceline_exporters.sources.gpu.keeper import BACKOFF_SECONDS
 from paceline_exporters.sources.gpu.source import GpuSource
+from paceline_exporters.sources.gpu.xid_codes import ALERTED
 
 from .conftest import Watch
 from .test_inventory import add_function
@@ -374,6 +375,20 @@ def test_an_xid_event_is_counted(watch: Watch, driver: Driver) -> None:
     assert count() == 0
     driver.xid(2, 79)
     node.until(lambda: count() == 1)
+
+
+def test_xids_of_a_lost_gpu_are_foreseen_also_by_the_next_agent(watch: Watch, driver: Driver) -> None:
+    node = watch()
+    third = node.uuids[3]
+    foreseen = [labels for labels in node.by_family("paceline_gpu_xid_total") if labels[0] == third]
+    assert len(foreseen) == len(ALERTED)
+    driver.set(lost=[3])
+    node.until(lambda: node.down)
+    assert set(foreseen) <= node.by_family("paceline_gpu_xid_total").keys()
+    node.source.close()
+    again = watch()
+    again.until(lambda: again.down.keys() == {third})
+    assert set(foreseen) <= again.by_family("paceline_gpu_xid_total").keys()
 
 
 def test_a_child_killed_from_outside_is_replaced(watch: Watch) -> None:
