@@ -50,7 +50,8 @@ PRESENT = _gauge("present", "1 while the GPU is on the PCI bus, or listed by NVM
 UP = _gauge("up", "1 while the GPU answers; else its measurements are absent.")
 DOWN = Family(
     "paceline_gpu_down_info",
-    "Why a GPU is not up: lost (NVML's word), missing (not listed), hung (a call did not return), driver, stale.",
+    "Why a GPU is not up: lost (NVML's word, or it cannot be opened), missing (not listed), hung (a call did not "
+    "return), driver, stale.",
     "info",
     "",
     (*UUID, "reason"),

@@ -42,6 +42,8 @@ class Fleet:
         self.versions: Mapping[str, str] = {}
         self.listed: dict[str, dict[str, Any]] = {}
         """Whole GPUs of the latest topology, by UUID."""
+        self.unopened = 0
+        """GPUs that NVML counts and does not let be opened: they have no UUID."""
         self.lost: set[str] = set()
         """UUIDs that NVML called lost and has not listed since."""
         self.is_gone = False
@@ -57,8 +59,9 @@ class Fleet:
             case ["data", group, uuid, at, values] if group in STALE_SECONDS:
                 self._links.add_up(uuid, values)
                 self._readings.setdefault(uuid, {})[group] = Reading(at, values)
-            case ["topology", versions, gpus, _]:
+            case ["topology", versions, gpus, failed]:
                 self._list(versions, gpus)
+                self.unopened = len(failed)
             case ["lost", uuid, _]:
                 self.lost.add(uuid)
                 self._links.forget(uuid)

@@ -101,7 +101,7 @@ class GpuSource:
         if fleet.is_gone:
             return "driver"
         if uuid not in fleet.listed and fleet.versions:
-            return "missing"
+            return "missing" if len(self._inventory.known.keys() - fleet.listed) > fleet.unopened else "lost"
         return "" if fleet.is_fresh(uuid) else "stale"
 
     def _render(self, down: Mapping[str, str]) -> Samples:

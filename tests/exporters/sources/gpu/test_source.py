@@ -377,6 +377,21 @@ def test_an_xid_event_is_counted(watch: Watch, driver: Driver) -> None:
     node.until(lambda: count() == 1)
 
 
+def test_a_gpu_that_cannot_be_opened_is_lost_and_not_missing(watch: Watch, driver: Driver) -> None:
+    node = watch()
+    driver.set(failing=["nvmlDeviceGetPciInfo_v3"])
+    os.kill(node.child_pid, signal.SIGKILL)
+    node.until(lambda: node.down)
+    assert node.down == dict.fromkeys(node.uuids, "lost")
+
+
+def test_every_reason_for_a_low_clock_has_a_name(watch: Watch, driver: Driver) -> None:
+    driver.set(values={"clocks_event_reasons": 0x100})
+    node = watch()
+    active = node.by_family("paceline_gpu_throttle_active")
+    assert {labels[1] for labels, value in active.items() if value} == {"display_clock_setting"}
+
+
 def test_xids_of_a_lost_gpu_are_foreseen_also_by_the_next_agent(watch: Watch, driver: Driver) -> None:
     node = watch()
     third = node.uuids[3]

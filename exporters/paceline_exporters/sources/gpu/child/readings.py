@@ -82,7 +82,7 @@ def _every_link(field: int) -> Sequence[Scoped]:
     return [(field, link) for link in range(MOST_LINKS)]
 
 
-# nvmlClocksEventReason*. Idle and application clocks are no throttling, but say why a clock is low.
+# nvmlClocksEventReason*. Idle, application and display clocks are no throttling, but say why a clock is low.
 THROTTLE_BITS = {
     0x001: "gpu_idle",
     0x002: "applications_clocks",
@@ -92,6 +92,7 @@ THROTTLE_BITS = {
     0x020: "sw_thermal",
     0x040: "hw_thermal",
     0x080: "hw_power_brake",
+    0x100: "display_clock_setting",
 }
 _REASONS = Call("nvmlDeviceGetCurrentClocksEventReasons", _reasons)
 _CLOCKS = {"graphics": 0, "sm": 1, "memory": 2, "video": 3}
