@@ -29,8 +29,8 @@ The tuner's own are in [tuner-metrics.md](tuner-metrics.md).
 
 
 OLDER = {
-    GpuSource.name: f" The driver is asked every {min(PERIODS.values()):g} to {max(PERIODS.values()):g} s, by how "
-    "soon what it says changes."
+    GpuSource.name: f" The driver is asked every {min(PERIODS.values()):g} to {max(PERIODS.values()):g} s, by "
+    "how soon what it says changes."
 }
 """By source: what is not read anew with each sample."""
 
