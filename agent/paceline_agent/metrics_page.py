@@ -9,6 +9,8 @@ from paceline_exporters.metrics import Family
 from paceline_exporters.metrics_table import table
 from paceline_exporters.sources import discover
 from paceline_exporters.sources.contract import World
+from paceline_exporters.sources.gpu.child.groups import PERIODS
+from paceline_exporters.sources.gpu.source import GpuSource
 
 from .diagnosis.runs import Runs
 from .diagnosis.source import DiagnosisSource
@@ -26,11 +28,18 @@ The tuner's own are in [tuner-metrics.md](tuner-metrics.md).
 """
 
 
+OLDER = {
+    GpuSource.name: f" The driver is asked every {min(PERIODS.values()):g} to {max(PERIODS.values()):g} s, by "
+    "how soon what it says changes."
+}
+"""By source: what is not read anew with each sample."""
+
+
 def page() -> str:
     """The whole page."""
     world = World()
     owners: list[tuple[str, str, Sequence[Family]]] = [
-        (source.name, f"Sampled every {source.period_seconds:g} s.", source.families)
+        (source.name, f"Sampled every {source.period_seconds:g} s.{OLDER.get(source.name, '')}", source.families)
         for source in (*discover(world), DiagnosisSource(Runs(world.followers, lambda _: {})))
     ]
     owners.append((Itself.name, "Sampled by each scrape.", Itself.families))

@@ -21,6 +21,7 @@ typedef enum {
     LIB_RM_VERSION_MISMATCH = 18,
     MEMORY = 20,
     ARGUMENT_VERSION_MISMATCH = 25,
+    UNKNOWN = 999,
 } result;
 
 typedef struct opaque_device *device;

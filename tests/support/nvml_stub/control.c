@@ -41,10 +41,10 @@ static void take_uuid(const char *words, void *target)
     if (sscanf(words, "%d %d %63s", &gpu, &instance, uuid) == 3) take_word(uuid, driver.uuids[gpu][1 + instance]);
 }
 
-static void take_unsupported(const char *words, void *target)
+static void take_name(const char *words, void *target)
 {
-    (void)target;
-    if (driver.unsupported_count < MAX_LIST) take_word(words, driver.unsupported[driver.unsupported_count++]);
+    struct names *names = target;
+    if (names->count < MAX_LIST) take_word(words, names->name[names->count++]);
 }
 
 static void take_xid(const char *words, void *target)
@@ -103,7 +103,8 @@ static const struct {
     {"ecc_storm", take_bit, &driver.ecc_storm},
     {"pci", take_pci, NULL},
     {"uuid", take_uuid, NULL},
-    {"unsupported", take_unsupported, NULL},
+    {"unsupported", take_name, &driver.unsupported},
+    {"failing", take_name, &driver.failing},
     {"xid", take_xid, NULL},
     {"process", take_process, NULL},
     {"value", take_value, NULL},
@@ -155,11 +156,16 @@ static int names(const char *pattern, const char *function)
     return strcmp(pattern, "*") == 0 || strcmp(pattern, function) == 0;
 }
 
-int supported(const char *name)
+static int listed(const struct names *names, const char *name)
 {
-    for (int i = 0; i < driver.unsupported_count; i++)
-        if (strcmp(driver.unsupported[i], name) == 0) return 0;
-    return 1;
+    for (int i = 0; i < names->count; i++)
+        if (strcmp(names->name[i], name) == 0) return 1;
+    return 0;
+}
+
+result outcome(const char *name)
+{
+    return listed(&driver.unsupported, name) ? NOT_SUPPORTED : listed(&driver.failing, name) ? UNKNOWN : SUCCESS;
 }
 
 result enter(const char *function)
@@ -175,7 +181,7 @@ result enter(const char *function)
     if (strcmp(driver.mode, "mismatch") == 0 && begins) return LIB_RM_VERSION_MISMATCH;
     if (strcmp(driver.mode, "not_loaded") == 0 || driver.mode[0] == '\0') return DRIVER_NOT_LOADED;
     if (!initialized && !begins) return UNINITIALIZED;
-    return supported(function) ? SUCCESS : NOT_SUPPORTED;
+    return outcome(function);
 }
 
 void enter_gpu(const char *function, int gpu)

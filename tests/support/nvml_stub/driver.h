@@ -32,6 +32,11 @@ struct process {
     u64 memory;
 };
 
+struct names {
+    char name[MAX_LIST][WORD];
+    int count;
+};
+
 /* As the control file said when a function last entered. */
 struct driver {
     int gpus;
@@ -42,8 +47,7 @@ struct driver {
     char uuids[MAX_GPUS][1 + INSTANCES][WORD];
     u32 pci_bus[MAX_GPUS];
     int pci_buses;
-    char unsupported[MAX_LIST][WORD];
-    int unsupported_count;
+    struct names unsupported, failing;
     struct xid xids[MAX_LIST];
     int xid_count;
     struct process processes[MAX_LIST];
@@ -66,7 +70,8 @@ result enter(const char *function);
 void leave(int *entered);
 /* For a function that waits so many milliseconds: lets others in meanwhile. */
 void pause_inside(double ms);
-int supported(const char *name);
+/* Of a function or a field, as far as the control file tells. */
+result outcome(const char *name);
 /* Hangs where only calls about some GPUs do. */
 void enter_gpu(const char *function, int gpu);
 

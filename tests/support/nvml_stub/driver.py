@@ -53,7 +53,9 @@ class Settings:
     ecc_storm: Sequence[int] = ()
     """GPUs whose ECC counters rise by the second."""
     unsupported: Sequence[str] = ()
-    """Functions, or fields as `field:186`, that are not supported."""
+    """Functions, or fields as `field:186`, or of one link as `field:163:4`, that are not supported."""
+    failing: Sequence[str] = ()
+    """Those that answer with NVML_ERROR_UNKNOWN."""
     xids: Sequence[tuple[int, int]] = ()
     """(GPU, code) of every event so far: append only. As with the real driver, an event reaches the event sets
     that are registered when it happens, and each of them once."""
@@ -77,7 +79,7 @@ class Settings:
             if getattr(self, name) != "":
                 yield f"{name} {getattr(self, name)}"
         yield f"seconds {-1 if self.seconds is None else self.seconds}"
-        for name in ("lost", "gone", "mig", "ecc_storm", "hang_gpus", "unsupported"):
+        for name in ("lost", "gone", "mig", "ecc_storm", "hang_gpus", "unsupported", "failing"):
             yield from (f"{name} {one}" for one in getattr(self, name))
         yield from (f"pci {bus:x}" for bus in self.pci_buses)
         for gpu in range(self.gpus):

@@ -124,9 +124,11 @@ static u64 scoped(size_t field, int gpu, u32 scope)
 
 static result answer(field_value *out, int gpu)
 {
-    char name[WORD];
+    char name[WORD], scoped_name[WORD];
     snprintf(name, sizeof name, "field:%u", out->field_id);
-    if (!supported(name)) return NOT_SUPPORTED;
+    snprintf(scoped_name, sizeof scoped_name, "field:%u:%u", out->field_id, out->scope_id);
+    result stop = outcome(name) ? outcome(name) : outcome(scoped_name);
+    if (stop) return stop;
     for (size_t field = 0; field < sizeof fields / sizeof *fields; field++) {
         if (fields[field].id != out->field_id) continue;
         if (per_link(fields[field].scope) && out->scope_id >= LINKS) return INVALID_ARGUMENT;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from ...metrics import Family, FamilyType, Samples
 from ..contract import World
 from .hierarchy import Hierarchy, Membership, memberships
 from .limits import READERS, Values
+from .remembered import Ranks
 
 # Name of a value -> end of the family's name, help, type, unit
 _MEANINGS: Mapping[str, tuple[str, str, FamilyType, str]] = {
@@ -37,14 +39,17 @@ OF_AGENT = _families("agent_cgroup", "the agent's", ())
 
 
 class CgroupsSource:
-    """Follows the processes of ranks, and the agent's own, to their control groups."""
+    """Follows the processes of ranks, and the agent's own, to their control groups. Of a rank that ended, what
+    its group counted is shown for as long as the steps source shows the rank: a rank that was killed for want of
+    memory is named by that."""
 
     name = "cgroups"
     period_seconds = 5.0
     deadline_seconds = 2.5
     families = (*OF_RANK.values(), *OF_AGENT.values())
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, keep_ended_seconds: float = 300.0) -> None:
+        self._ranks = Ranks(keep_ended_seconds)
         self._board = world.board
         self._procfs = world.procfs
         self._cgroupfs = world.sysfs / "fs/cgroup"
@@ -54,12 +59,19 @@ class CgroupsSource:
         """A rank whose process cannot be seen from here has no series."""
         samples = Samples()
         _add(samples, OF_AGENT, self._values(self._text("self")))
-        by_text: dict[str, Values] = {}
+        now = time.monotonic()
         for seat in self._board.seats or ():
             text = "" if seat.pid is None else self._text(str(seat.pid))
-            if text not in by_text:  # the ranks of a container share a group: it is read once, and they agree
-                by_text[text] = self._values(text)
-            _add(samples, OF_RANK, by_text[text], seat.run_id, seat.rank)
+            if text:
+                self._ranks.see((seat.run_id, seat.rank), text, now)
+        by_text: dict[str, Values] = {}
+        for key, rank in self._ranks.known(now):
+            if (
+                rank.text not in by_text
+            ):  # the ranks of a container share a group: it is read once, and they agree
+                by_text[rank.text] = self._values(rank.text)
+            rank.values = by_text[rank.text] or rank.values
+            _add(samples, OF_RANK, rank.values if rank.seen == now else _counted(rank.values), *key)
         return samples
 
     def close(self) -> None:
@@ -100,6 +112,11 @@ def _wanted(membership: Membership) -> Iterator[str]:
     if not membership.controllers:
         yield ""
     yield from sorted(membership.controllers & READERS.keys())
+
+
+def _counted(values: Values) -> Values:
+    """Without limits and usage, which are nobody's once the rank ended."""
+    return {name: value for name, value in values.items() if OF_RANK[name].type == "counter"}
 
 
 def _add(samples: Samples, families: Mapping[str, Family], values: Values, *labels: str) -> None:

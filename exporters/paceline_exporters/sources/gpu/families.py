@@ -50,7 +50,8 @@ PRESENT = _gauge("present", "1 while the GPU is on the PCI bus, or listed by NVM
 UP = _gauge("up", "1 while the GPU answers; else its measurements are absent.")
 DOWN = Family(
     "paceline_gpu_down_info",
-    "Why a GPU is not up: lost (NVML's word), missing (not listed), hung (a call did not return), driver, stale.",
+    "Why a GPU is not up: lost (NVML's word, or it cannot be opened), missing (not listed), hung (a call did not "
+    "return), driver, stale.",
     "info",
     "",
     (*UUID, "reason"),
@@ -147,6 +148,19 @@ MIG: Mapping[str, Family] = {
 NVML_AVAILABLE = Family("paceline_nvml_available", "1 while NVIDIA's driver answers.", "gauge")
 DRIVER_INFO = Family("paceline_nvml_driver_info", "NVIDIA's driver.", "info", "", ("driver", "nvml", "cuda"))
 NVML_SECONDS = Family("paceline_nvml_seconds_total", "Time spent in calls of NVML.", "counter", "seconds")
+CALL_ERRORS = Family(
+    "paceline_nvml_call_errors_total",
+    "Calls and fields of NVML that failed, by error: what they read is absent. Not counted is what a GPU does "
+    "not support, or that it or the driver is gone.",
+    "counter",
+    "",
+    ("error",),
+)
+KNOWN_ERRORS = (
+    *("unknown", "timeout", "memory", "insufficient_size", "insufficient_resources", "operating_system"),
+    *("corrupted_inforom", "in_use", "no_data", "not_ready", "invalid_state"),
+)
+"""What NVML may say; these are shown from 0 on."""
 DEADLINE_MISSES = Family(
     "paceline_nvml_deadline_misses_total",
     "Calls of NVML that did not return in time, by what was being read; the process that made them was killed.",
@@ -179,5 +193,6 @@ FAMILIES: tuple[Family, ...] = (
     *GPU.values(),
     *(MIG_INFO, MIG_PROCESSES),
     *MIG.values(),
-    *(NVML_AVAILABLE, DRIVER_INFO, NVML_SECONDS, DEADLINE_MISSES, RESTARTS, ABANDONED, CHILD_MEMORY, CHILD_CPU),
+    *(NVML_AVAILABLE, DRIVER_INFO, NVML_SECONDS, CALL_ERRORS, DEADLINE_MISSES, RESTARTS, ABANDONED),
+    *(CHILD_MEMORY, CHILD_CPU),
 )

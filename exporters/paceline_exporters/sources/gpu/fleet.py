@@ -10,13 +10,17 @@ from typing import Any
 from ...metrics import Family, Labels, Value
 from ..board import Gpu, GpuProcess
 from .child.groups import PERIODS
+from .links import Links
 from .messages import Message
+from .pace import Pace
 
 Readings = dict[str, Any]
 
 STALE_SECONDS = {group: 2 * period + 4.0 for group, period in PERIODS.items()}
-"""By group: readings older than this are dropped. A child that hung on one GPU is killed and followed by the next
-within it, so that the other GPUs' series stay."""
+"""By group: readings older than this, and what a round takes, are dropped. A child that hung on one GPU is killed
+and followed by the next within it, so that the other GPUs' series stay."""
+STALE_SECONDS["activity"] = STALE_SECONDS["fast"] + PERIODS["fast"]
+"""A child's first round has none."""
 
 
 @dataclass
@@ -38,36 +42,45 @@ class Fleet:
         self.versions: Mapping[str, str] = {}
         self.listed: dict[str, dict[str, Any]] = {}
         """Whole GPUs of the latest topology, by UUID."""
+        self.unopened = 0
+        """GPUs that NVML counts and does not let be opened: they have no UUID."""
         self.lost: set[str] = set()
         """UUIDs that NVML called lost and has not listed since."""
         self.is_gone = False
         """The driver as a whole does not answer."""
         self._readings: dict[str, dict[str, Reading]] = {}
+        self._links = Links()
+        self._pace = Pace()
 
     def apply(self, message: Message) -> None:
         """Take what a message says."""
+        self._pace.note(message)
         match message:
-            case ["data", group, uuid, at, values] if group in PERIODS:
+            case ["data", group, uuid, at, values] if group in STALE_SECONDS:
+                self._links.add_up(uuid, values)
                 self._readings.setdefault(uuid, {})[group] = Reading(at, values)
-            case ["topology", versions, gpus, _]:
+            case ["topology", versions, gpus, failed]:
                 self._list(versions, gpus)
+                self.unopened = len(failed)
             case ["lost", uuid, _]:
                 self.lost.add(uuid)
+                self._links.forget(uuid)
                 self._forget(uuid)
             case ["gone", _]:
                 self.is_gone = True
                 self._readings.clear()
+                self._links.clear()
 
     def is_fresh(self, uuid: str) -> bool:
         """Whether the GPU has answered lately."""
         latest = self._readings.get(uuid, {}).get("fast")
-        return latest is not None and time.monotonic() - latest.at <= STALE_SECONDS["fast"]
+        return latest is not None and time.monotonic() - latest.at <= self._limit("fast")
 
     def readings(self, uuid: str) -> Iterator[Reading]:
         """All that are fresh."""
         now = time.monotonic()
         for group, reading in self._readings.get(uuid, {}).items():
-            if now - reading.at <= STALE_SECONDS[group]:
+            if now - reading.at <= self._limit(group):
                 yield reading
 
     def processes(self, uuid: str) -> list[GpuProcess] | None:
@@ -92,6 +105,9 @@ class Fleet:
             place = (int(gpu["index"]), str(gpu["pci"]))
             yield Gpu(uuid, *place)
             yield from (Gpu(instance["uuid"], *place, parent=uuid) for instance in self.instances(uuid))
+
+    def _limit(self, group: str) -> float:
+        return STALE_SECONDS[group] + self._pace.round_seconds
 
     def _list(self, versions: Mapping[str, str], gpus: list[dict[str, Any]]) -> None:
         self.is_gone = False

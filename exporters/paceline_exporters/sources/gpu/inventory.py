@@ -52,22 +52,28 @@ class Inventory:
         gpus = {uuid: dict(known.labels) for uuid, known in self.known.items()}
         self._kept.save({"boot": self._boot, "gpus": gpus})
 
-    def functions(self) -> set[str]:
-        """PCI addresses of the GPUs that NVIDIA's driver has and this process may see.
+    def functions(self) -> set[str] | None:
+        """PCI addresses of the GPUs that NVIDIA's driver has, or should have, and this process may see; None
+        where sysfs lists no PCI device at all.
 
         A container's sysfs shows the whole node; the driver's procfs, which container runtimes mask, does not.
         """
         try:
-            found = {device.name for device in self._devices.iterdir() if _is_ours(device)}
+            devices = list(self._devices.iterdir())
         except OSError:
-            return set()
+            return None
+        if not devices:
+            return None
+        found = {device.name for device in devices if _is_ours(device)}
         if self._visible.is_dir():
             found &= {entry.name.lower() for entry in self._visible.iterdir()}
         return found
 
-    def expected(self, functions: set[str]) -> int:
+    def expected(self, functions: set[str] | None) -> int:
         """How many GPUs there should be: those known, and those on the bus that never gave their UUID."""
-        return len(self.known) + len(functions - {known.labels["pci"] for known in self.known.values()})
+        return len(self.known) + len(
+            (functions or set()) - {known.labels["pci"] for known in self.known.values()}
+        )
 
     def _numa(self, pci: str) -> str:
         try:
@@ -89,14 +95,21 @@ class Inventory:
 
 
 def _is_ours(device: Path) -> bool:
+    """A GPU that another driver has is a virtual machine's, or a screen's; one that none has waits for ours."""
     try:
         return (
             (device / "vendor").read_text().strip() == _NVIDIA
             and (device / "class").read_text().startswith(_GPU_CLASSES)
-            and (device / "driver").resolve().name == "nvidia"
+            and _driver(device) in ("", "nvidia")
         )
     except OSError:
         return False  # it goes at this moment
+
+
+def _driver(device: Path) -> str:
+    """Empty where none has it."""
+    link = device / "driver"
+    return link.resolve().name if link.is_symlink() else ""
 
 
 def _boot_id(world: World) -> str:

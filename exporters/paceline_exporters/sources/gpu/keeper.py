@@ -9,6 +9,7 @@ from __future__ import annotations
 import select
 import subprocess
 import time
+from collections import Counter
 
 from .child.groups import PERIODS
 from .messages import Message
@@ -16,7 +17,7 @@ from .process import Child, Kill, Killed
 
 GROUPS = ("init", *PERIODS, "events")
 DEADLINE_SECONDS = 3.0
-"""For one GPU's readings of one group."""
+"""For a call, with those of its group that went before it within `announcing.RENEW_SECONDS`."""
 INIT_DEADLINES = (5.0, 5.0, 5.0, 10.0)
 """For nvmlInit and to open one GPU, in turn: without persistence mode a driver may rightly take long."""
 BACKOFF_SECONDS = (0.0, 1.0, 2.0, 4.0, 5.0)
@@ -50,8 +51,10 @@ class Keeper:
         """Why not all is well; None while it is."""
         self.child: Child | None = None
         self._nvml_seconds = self._cpu_seconds = 0.0
+        self._errors: Counter[str] = Counter()
         self._failures = 0
         self._start_at = 0.0
+        self._expecting = False
         self._lost: set[str] = set()
         self._reprobes = 0
         self._reprobe_at = 0.0
@@ -60,6 +63,11 @@ class Keeper:
     def nvml_seconds(self) -> float:
         """Inside NVML, all children together."""
         return self._nvml_seconds + (self.child.nvml_seconds if self.child else 0.0)
+
+    @property
+    def errors(self) -> Counter[str]:
+        """Calls of NVML that failed, by error, all children together."""
+        return self._errors + (self.child.errors if self.child else Counter())
 
     def cost(self) -> tuple[int, float]:
         """Resident memory of the child in bytes, and CPU time of all children in seconds."""
@@ -70,6 +78,9 @@ class Keeper:
         """What the child has said; never waits. `expecting`: there should be a driver."""
         now = time.monotonic()
         self.killed.sweep()
+        if expecting and not self._expecting:
+            self._start_at = min(self._start_at, now)  # a GPU has come: its driver may be there too
+        self._expecting = expecting
         messages = self._watch(now, expecting) if self.child is not None else []
         if self.child is None and time.monotonic() >= self._start_at and self.killed.has_room:
             self._start(expecting)
@@ -94,8 +105,8 @@ class Keeper:
             self._note(message, now)
         if self.child.ended:
             self._ended(expecting)
-        elif (overdue := self._overdue(now)) is not None:
-            self._miss(*overdue)
+        elif self._is_overdue(now):
+            self._miss(now)
         elif self._lost and now >= self._reprobe_at and self.child.is_resting:
             self._reprobes += 1
             self._replace("reprobe", 0.0)
@@ -121,7 +132,7 @@ class Keeper:
                 self.suspects.discard(who)
                 self._lost.add(who)
                 self._reprobe_at = now + REPROBE_SECONDS[min(self._reprobes, len(REPROBE_SECONDS) - 1)]
-            case ["rest", _, _]:
+            case ["rest", *_]:
                 if self.child is not None and self.child.rounds >= GOOD_ROUNDS:
                     self._failures = 0
                 if not self.suspects:
@@ -129,15 +140,18 @@ class Keeper:
                 if not self._lost:
                     self._reprobes = 0
 
-    def _overdue(self, now: float) -> tuple[str, str] | None:
+    def _is_overdue(self, now: float) -> bool:
         assert self.child is not None
-        group, who, since = self.child.pending
+        group, _, since = self.child.pending
         limit = DEADLINE_SECONDS
         if group == "init":
             limit = INIT_DEADLINES[self.deadline_misses["init"] % len(INIT_DEADLINES)]
-        return (group, who) if now - since > limit else None
+        return now - since > limit
 
-    def _miss(self, group: str, who: str) -> None:
+    def _miss(self, now: float) -> None:
+        assert self.child is not None
+        group, who, since = self.child.pending
+        self._nvml_seconds += now - since  # the child will not tell of it
         self.deadline_misses[group if group in self.deadline_misses else "init"] += 1
         if who:
             self.suspects.add(who)
@@ -165,6 +179,7 @@ class Keeper:
         assert self.child is not None
         self.restarts[reason] += 1
         self._nvml_seconds, (_, self._cpu_seconds) = self.nvml_seconds, self.cost()
+        self._errors = self.errors
         self.killed.add(self.child)
         self.child = None
         self._start_at = time.monotonic() + rest_seconds

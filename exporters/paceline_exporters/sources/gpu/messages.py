@@ -15,7 +15,7 @@ _SHAPES: dict[str, tuple[type | tuple[type, ...], ...]] = {
     "data": (str, str, (int, float), dict),
     "lost": (str, str),
     "xid": (str, int, (int, float)),
-    "rest": ((int, float), (int, float)),
+    "rest": ((int, float), (int, float), dict),
     "gone": (str,),
 }
 _MOST_BYTES = 2**22

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -62,6 +63,8 @@ class Child:
         self.gone = ""
         """Its last word, when the driver is not to be had."""
         self.nvml_seconds = 0.0
+        self.errors: Counter[str] = Counter()
+        """Of calls, by name."""
         self.rounds = 0
         self.ended = False
         """Its end of the pipe is closed."""
@@ -108,9 +111,9 @@ class Child:
         match message:
             case ["begin", group, who, since]:
                 self.pending = (group, who, since)
-            case ["rest", until, seconds]:
+            case ["rest", until, seconds, errors]:
                 self.pending = ("events", "", until)
-                self.nvml_seconds = seconds
+                self.nvml_seconds, self.errors = seconds, Counter(errors)
                 self.rounds += 1
             case ["gone", error]:
                 self.gone = error

@@ -19,7 +19,7 @@ from .xid import XidLedger
 
 SETTLE_SECONDS = 1.0
 """The first sample waits for the child's first round, so that a single scrape shows GPUs too."""
-BUS_SECONDS = 30.0
+BUS_SECONDS = 10.0
 """Between looks at the PCI bus."""
 IDLE_SECONDS = 10.0
 """Between samples when the child says nothing."""
@@ -40,7 +40,7 @@ class GpuSource:
         self._inventory = Inventory(world)
         self._fleet = Fleet()
         self._ledger = XidLedger(Kept(world.state, "xid"), world)
-        self._functions: set[str] = set()
+        self._functions: set[str] | None = None
         self._bus_at = 0.0
         self._samples: Samples | None = None
         self._samples_at = 0.0
@@ -101,7 +101,7 @@ class GpuSource:
         if fleet.is_gone:
             return "driver"
         if uuid not in fleet.listed and fleet.versions:
-            return "missing"
+            return "missing" if len(self._inventory.known.keys() - fleet.listed) > fleet.unopened else "lost"
         return "" if fleet.is_fresh(uuid) else "stale"
 
     def _render(self, down: Mapping[str, str]) -> Samples:
@@ -112,7 +112,7 @@ class GpuSource:
         for uuid in up:
             self._add_gpu(samples, uuid)
         self._share_processes(up)
-        self._ledger.add_to(samples, self._board.gpus or ())
+        self._ledger.add_to(samples, self._board.gpus or (), self._inventory.known)
         self._add_keeper(samples, len(up))
         if self._is_expecting:
             samples.problem = self.keeper.trouble
@@ -120,10 +120,12 @@ class GpuSource:
 
     def _add_inventory(self, samples: Samples, known: Known, reason: str) -> None:
         uuid, pci = known.uuid, known.labels["pci"]
-        listed = uuid in self._fleet.listed and uuid not in self._fleet.lost
+        listed = uuid in self._fleet.listed and uuid not in self._fleet.lost and not self._fleet.is_gone
         samples.add(of.INFO, 1, uuid, *(known.labels[label] for label in LABELS))
         samples.add(of.EXPECTED, 1, uuid)
-        samples.add(of.PRESENT, int(pci in self._functions if self._functions else listed), uuid)
+        # One that answers is there, also where it is no PCI device to us, as in WSL.
+        is_present = not reason or (listed if self._functions is None else pci in self._functions)
+        samples.add(of.PRESENT, int(is_present), uuid)
         samples.add(of.UP, int(not reason), uuid)
         if reason:
             samples.add(of.DOWN, 1, uuid, reason)
@@ -151,11 +153,13 @@ class GpuSource:
         if not self._is_expecting:
             return
         versions = self._fleet.versions
-        if versions:
+        if versions and not self._fleet.is_gone:
             samples.add(of.DRIVER_INFO, 1, *(str(versions.get(key, "")) for key in of.DRIVER_INFO.labels))
         samples.add(of.GPUS_EXPECTED, self._inventory.expected(self._functions))
         samples.add(of.GPUS_UP, up)
         samples.add(of.NVML_SECONDS, keeper.nvml_seconds)
+        for error, count in {**dict.fromkeys(of.KNOWN_ERRORS, 0), **keeper.errors}.items():
+            samples.add(of.CALL_ERRORS, count, error)
         for group, count in keeper.deadline_misses.items():
             samples.add(of.DEADLINE_MISSES, count, group)
         for reason, count in keeper.restarts.items():

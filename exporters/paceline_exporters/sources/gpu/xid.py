@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -126,17 +126,18 @@ class XidLedger:
             self.from_kernel(record)
         self._caught_up = self._caught_up or self.log.problem is None
 
-    def add_to(self, samples: Samples, gpus: Sequence[Gpu]) -> None:
-        """Every count; for each GPU listed, all codes that people alert on, from 0. Nothing where there is no GPU
-        and never was one."""
+    def add_to(self, samples: Samples, gpus: Sequence[Gpu], known: Iterable[str] = ()) -> None:
+        """Every count; for each GPU listed, and those of which only the UUID is known, all codes that people
+        alert on, from 0: a lost GPU's come when it is lost. Nothing where there is no GPU and never was one."""
         whole = [gpu for gpu in gpus if not gpu.parent]
         for gpu in whole:
             self._learn(pci_address(gpu.pci), gpu.uuid)
-        if whole or self._xids.counts:
+        uuids = dict.fromkeys((*(gpu.uuid for gpu in whole), *known))
+        if uuids or self._xids.counts:
             samples.add(LOG_READABLE, int(self.log.problem is None))
             samples.add(LOG_LOST, self.log.lost)
         now = self._clock()
-        foreseen = [(gpu.uuid, code) for gpu in whole for code in ALERTED]
+        foreseen = [(uuid, code) for uuid in uuids for code in ALERTED]
         for uuid, code in dict.fromkeys((*foreseen, *sorted(self._xids.counts))):
             samples.points[XIDS][_labels(uuid, code)] = self._xids.shown((uuid, code), now)
         for uuid, wall in self._last.items():

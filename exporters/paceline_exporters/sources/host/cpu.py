@@ -33,13 +33,16 @@ class Cpu:
 
     def __init__(self, procfs: Files) -> None:
         self._procfs = procfs
+        self._ticks: dict[str, int] = {}
 
     def add(self, samples: Samples) -> None:
         """Raises OSError or ValueError."""
         # With many CPUs this file is long and the kernel slow to write it: it is read once for all that is in it.
         lines = self._procfs.read("stat").split(b"\n")
         for mode, ticks in zip(CPU_MODES, lines[0].split()[1:], strict=False):
-            samples.add(CPU_SECONDS, int(ticks) / TICKS_PER_SECOND, mode)
+            # The kernel's iowait may fall (proc_stat(5)): what falls a little would be taken for a reset.
+            self._ticks[mode] = max(int(ticks), self._ticks.get(mode, 0))
+            samples.add(CPU_SECONDS, self._ticks[mode] / TICKS_PER_SECOND, mode)
         samples.add(CPUS, sum(line.startswith(b"cpu") for line in lines) - 1)
         for line in lines:
             name, _, value = line.partition(b" ")

@@ -13,6 +13,8 @@ MILLISECONDS = 1000
 SKIPPED = ("loop", "ram", "zram", "fd", "sr")
 """Prefixes of devices that are memory, files of other devices, or removable."""
 MOST_DISKS = 64
+"""Shown; hardware first: of a node with a hundred logical volumes it is the disks that fail and slow down."""
+LEFT_OUT = Family("paceline_host_disks_left_out", f"Disks beyond the {MOST_DISKS} that are shown.", "gauge")
 
 # Column of /proc/diskstats, factor, divisor, name, help, unit
 _COLUMNS = (
@@ -34,7 +36,7 @@ COUNTERS = tuple(
 class Disks:
     """Every whole disk; device mapper and RAID devices count as disks of their own."""
 
-    families = tuple(family for *_, family in COUNTERS)
+    families = (*(family for *_, family in COUNTERS), LEFT_OUT)
 
     def __init__(self, procfs: Files, sysfs: Path) -> None:
         self._procfs = procfs
@@ -42,9 +44,11 @@ class Disks:
 
     def add(self, samples: Samples) -> None:
         """Raises OSError or ValueError."""
-        whole = sorted(path.name for path in self._block.iterdir() if not path.name.startswith(SKIPPED))
+        whole = [path for path in self._block.iterdir() if not path.name.startswith(SKIPPED)]
+        whole.sort(key=lambda path: (not (path / "device").exists(), path.name))
+        samples.add(LEFT_OUT, len(whole[MOST_DISKS:]))
         # Sysfs writes `!` for the `/` in a device's name.
-        admitted = {name.replace("!", "/") for name in whole[:MOST_DISKS]}
+        admitted = {path.name.replace("!", "/") for path in whole[:MOST_DISKS]}
         for line in self._procfs.read("diskstats").decode().splitlines():
             columns = line.split()
             if columns[2] in admitted:

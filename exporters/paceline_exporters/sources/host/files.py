@@ -26,6 +26,18 @@ class Files:
             os.close(self._descriptors.pop(name))
             raise
 
+    def read_network(self, name: str) -> bytes:
+        """A file of `net`. Raises OSError.
+
+        Below procfs, `net` is the network namespace of whoever reads. That of process 1 is the host's wherever
+        its procfs is mounted, also for an agent in a container with a network of its own; where process 1 is
+        hidden, the reader's is taken.
+        """
+        try:
+            return self.read(f"1/net/{name}")
+        except (FileNotFoundError, PermissionError):
+            return self.read(f"net/{name}")
+
     def close(self) -> None:
         """Close all."""
         while self._descriptors:

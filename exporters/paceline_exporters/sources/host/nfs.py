@@ -1,4 +1,4 @@
-"""The NFS client's remote procedure calls: /proc/net/rpc/nfs (net/sunrpc/stats.c in the Linux source)."""
+"""The NFS client's remote procedure calls: net/rpc/nfs (net/sunrpc/stats.c in the Linux source)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Nfs:
 
     def add(self, samples: Samples) -> None:
         """Raises OSError or ValueError."""
-        for line in self._procfs.read("net/rpc/nfs").splitlines():
+        for line in self._procfs.read_network("rpc/nfs").splitlines():
             if line.startswith(b"rpc "):
                 for family, value in zip(self.families, line.split()[1:], strict=False):
                     samples.add(family, int(value))

@@ -34,7 +34,7 @@ class HostSource:
             Memory(self._procfs),
             Pressure(self._procfs),
             Disks(self._procfs, world.sysfs),
-            Network(),
+            Network(self._procfs),
             Tcp(self._procfs),
             Nfs(self._procfs),
         )

@@ -1,9 +1,7 @@
 """TCP of the host: net/snmp (RFC 4022) and net/netstat (Documentation/networking/snmp_counter.rst in Linux).
 
-Below procfs, `net` is the network namespace of whoever reads. That of process 1 is the host's wherever its procfs
-is mounted, also for an agent in a container with a network of its own; where process 1 is hidden, the reader's is
-taken. (node_exporter's netstat collector reads `net`, and has to run in the host's network for that.) Connections
-of containers with networks of their own are counted there, and here not.
+(node_exporter's netstat collector reads the reader's `net`, and has to run in the host's network for that.)
+Connections of containers with networks of their own are counted there, and here not.
 """
 
 from __future__ import annotations
@@ -47,17 +45,11 @@ class Tcp:
     def add(self, samples: Samples) -> None:
         """Raises OSError or ValueError."""
         for file in FILES:
-            for group, names, values in _groups(self._read(file)):
+            for group, names, values in _groups(self._procfs.read_network(file)):
                 for name, value in zip(names, values, strict=True):
                     family = COUNTERS.get((group, name))
                     if family is not None:
                         samples.add(family, int(value))
-
-    def _read(self, file: str) -> bytes:
-        try:
-            return self._procfs.read(f"1/net/{file}")
-        except (FileNotFoundError, PermissionError):
-            return self._procfs.read(f"net/{file}")
 
 
 def _groups(text: bytes) -> Iterator[tuple[bytes, list[bytes], list[bytes]]]:

@@ -6,9 +6,10 @@ environ waits for the process's memory map, which a process that is stuck may ho
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from . import cgroups
 
@@ -107,20 +108,41 @@ class Procs:
             return ""
 
 
+class _Listed(Protocol):
+    @property
+    def pid(self) -> int | None: ...
+
+
+Entry = TypeVar("Entry", bound=_Listed)
+
+
 class Sightings:
-    """Which process each PID of a listing means: the one that had it when the listing was first seen. Whoever has
-    it later, while the listing is the same, only got the number."""
+    """Which process each entry of a listing means: the one that had its PID when the listing was first seen.
+    Whoever has it later, while the listing is the same, only got the number."""
 
     def __init__(self) -> None:
         self._listing: object = None
         self._starts: dict[int, int] = {}
+        self._seen: set[int] = set()
+        """PIDs of the listing that have been seen alive, in it or in those before."""
+        self._seen_before: set[int] = set()
 
-    def process(self, procs: Procs, listing: object, pid: int | None) -> Process | None:
-        """The process that the listing means; None where it is gone or not to be seen."""
+    def living(self, procs: Procs, listing: Sequence[Entry]) -> list[tuple[Entry, Process | None]]:
+        """The entries, each with its process; None for one that is not to be seen. Left out are entries whose
+        process was seen before and is gone: the listing is late."""
         if listing is not self._listing:
             self._listing = listing
             self._starts.clear()
-        process = None if pid is None else procs.get(pid)
-        if process is None or self._starts.setdefault(process.pid, process.start) != process.start:
+            self._seen_before, self._seen = self._seen, set()
+        found = [(entry, self._process(procs, entry.pid)) for entry in listing]
+        return [(entry, process) for entry, process in found if process or entry.pid not in self._seen]
+
+    def _process(self, procs: Procs, pid: int | None) -> Process | None:
+        if pid is None:
             return None
+        process = procs.get(pid)
+        if process is not None and self._starts.setdefault(pid, process.start) != process.start:
+            process = None
+        if process is not None or pid in self._seen_before:
+            self._seen.add(pid)
         return process

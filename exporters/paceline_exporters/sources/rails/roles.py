@@ -63,8 +63,11 @@ def rate(port: Path) -> float | None:
 
 
 def default_routes(procfs: Path) -> set[str]:
-    """Network devices that default routes of this network namespace leave through (net/route, net/ipv6_route)."""
-    return {*_of_ipv4(read(procfs / "net/route")), *_of_ipv6(read(procfs / "net/ipv6_route"))}
+    """Network devices that default routes of the host leave through (net/route, net/ipv6_route); of the reader's
+    network namespace where process 1 is hidden."""
+    # The first always has a line, of headings.
+    net = procfs / ("1/net" if read(procfs / "1/net/route") else "net")
+    return {*_of_ipv4(read(net / "route")), *_of_ipv6(read(net / "ipv6_route"))}
 
 
 def carriers(netdev: str, net: Path) -> set[str]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from paceline_exporters.metrics import Samples
 from paceline_exporters.sources.board import Board, Seat
+from paceline_exporters.sources.cgroups.remembered import MOST_RANKS, Ranks
 from paceline_exporters.sources.cgroups.source import CgroupsSource
 from paceline_exporters.sources.contract import World
 
@@ -68,6 +70,58 @@ def test_ranks_and_the_agent(tmp_path: Path) -> None:
 def test_ranks_that_cannot_be_seen_have_no_series(tmp_path: Path) -> None:
     found = values(CgroupsSource(node(tmp_path, seat(0, None), seat(1, 4242))).sample())
     assert {name for name in found if not name.startswith("agent_")} == set()
+
+
+def kill_for_memory(world: World, pid: int) -> None:
+    """Of a process of `node`, in the shared container."""
+    shutil.rmtree(world.procfs / str(pid))
+    (world.sysfs / "fs/cgroup/pod/container/memory.events").write_text("oom 1\noom_kill 3\n")
+
+
+@pytest.mark.parametrize("noticed", [False, True])
+def test_a_rank_that_was_killed_is_counted_for(tmp_path: Path, noticed: bool) -> None:
+    """Also before the steps source notices its end."""
+    world = node(tmp_path, seat(0, 10), seat(1, 11), seat(2, 12))
+    source = CgroupsSource(world)
+    source.sample()
+    kill_for_memory(world, 10)
+    if noticed:
+        world.board.seats = (seat(1, 11), seat(2, 12))
+    found = values(source.sample())
+    kills = {name: value for name, value in found.items() if name.startswith("cgroup_oom_kills_total")}
+    assert kills == {f"cgroup_oom_kills_total run-1 {rank}": count for rank, count in ((0, 3), (1, 3), (2, 2))}
+    assert "cgroup_memory_used_bytes run-1 0" not in found, "nobody's any more"
+    assert "cgroup_memory_used_bytes run-1 1" in found
+
+
+def test_a_group_that_went_with_its_rank_keeps_its_count_for_a_while(tmp_path: Path) -> None:
+    world = node(tmp_path, seat(2, 12))
+    lasting, brief = CgroupsSource(world), CgroupsSource(world, keep_ended_seconds=0.0)
+    for source in (lasting, brief):
+        source.sample()
+    shutil.rmtree(world.procfs / "12")
+    shutil.rmtree(world.sysfs / "fs/cgroup/user")
+    world.board.seats = ()
+    assert values(lasting.sample())["cgroup_oom_kills_total run-1 2"] == 2
+    assert "cgroup_oom_kills_total run-1 2" not in values(brief.sample())
+
+
+def test_a_rank_that_moved_counts_what_its_new_group_counted(tmp_path: Path) -> None:
+    world = node(tmp_path, seat(0, 10))
+    source = CgroupsSource(world)
+    source.sample()
+    world.board.seats = (seat(0, 12),)  # begun anew by its launcher
+    (world.sysfs / "fs/cgroup/user/memory.events").write_text("oom_kill 0\n")
+    assert values(source.sample())["cgroup_oom_kills_total run-1 0"] == 0
+
+
+def test_ranks_that_are_remembered_are_bounded() -> None:
+    ranks = Ranks(keep_seconds=300.0)
+    for number in range(2 * MOST_RANKS):
+        ranks.see(("run-1", str(number)), "0::/", float(number) / MOST_RANKS)
+    kept = [key for key, _ in ranks.known(2.0)]
+    assert len(kept) == MOST_RANKS
+    assert kept[-1] == ("run-1", str(2 * MOST_RANKS - 1)), "the latest"
 
 
 def test_nothing_there_is_no_failure(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import time
 
 from paceline_exporters.sources.board import GpuProcess
 from paceline_exporters.sources.gpu.fleet import STALE_SECONDS, Fleet
+from paceline_exporters.sources.gpu.pace import MOST_SECONDS
 
 TOPOLOGY = [
     "topology",
@@ -20,6 +21,43 @@ def test_readings_older_than_their_groups_limit_are_dropped() -> None:
     fleet.apply(["data", "slow", "GPU-1", now - STALE_SECONDS["fast"] - 1, {"pcie_width": 16}])
     assert not fleet.is_fresh("GPU-1")
     assert [reading.values for reading in fleet.readings("GPU-1")] == [{"pcie_width": 16}]
+
+
+def test_a_slow_drivers_readings_may_be_as_much_older_as_its_rounds_take() -> None:
+    fleet, now = Fleet(), time.monotonic()
+    old = now - STALE_SECONDS["fast"] - 20
+    fleet.apply(TOPOLOGY)
+    fleet.apply(["data", "fast", "GPU-1", old, {"power_watts": 500}])
+    fleet.apply(["begin", "slow", "GPU-0", old])
+    assert not fleet.is_fresh("GPU-1"), "its round may hang there"
+    fleet.apply(["begin", "slow", "GPU-1", old + 25])
+    assert fleet.is_fresh("GPU-1")
+    assert len(list(fleet.readings("GPU-1"))) == 1
+    fleet.apply(["rest", now, 1.0, {}])
+    assert fleet.is_fresh("GPU-1"), "and the next round will take as long"
+    fleet.apply(["begin", "fast", "GPU-1", now])
+    fleet.apply(["rest", now + 3, 1.0, {}])
+    assert not fleet.is_fresh("GPU-1")
+
+
+def test_what_a_round_may_take_is_bounded() -> None:
+    fleet, now = Fleet(), time.monotonic()
+    old = now - STALE_SECONDS["fast"] - MOST_SECONDS - 1
+    fleet.apply(TOPOLOGY)
+    fleet.apply(["data", "fast", "GPU-1", old, {"power_watts": 500}])
+    fleet.apply(["begin", "slow", "GPU-0", old])
+    fleet.apply(["begin", "slow", "GPU-1", now])
+    assert not fleet.is_fresh("GPU-1")
+
+
+def test_a_round_that_was_killed_is_over() -> None:
+    fleet, now = Fleet(), time.monotonic()
+    fleet.apply(TOPOLOGY)
+    fleet.apply(["data", "fast", "GPU-1", now - STALE_SECONDS["fast"] - 1, {"power_watts": 500}])
+    fleet.apply(["begin", "fast", "GPU-0", now - 10])
+    fleet.apply(["begin", "init", "", now - 1])
+    fleet.apply(["begin", "fast", "GPU-0", now])
+    assert not fleet.is_fresh("GPU-1")
 
 
 def test_a_gpu_without_readings_is_not_fresh() -> None:

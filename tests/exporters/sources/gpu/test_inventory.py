@@ -13,13 +13,15 @@ GPU: dict[str, Any] = {"uuid": "GPU-1", "index": 0, "pci": "0000:3b:00.0", "name
 def add_function(
     world: World, pci: str, vendor: str = "0x10de", kind: str = "0x030200", driver: str = "nvidia"
 ) -> None:
+    """With no name, no driver has it."""
     device = world.sysfs / "bus/pci/devices" / pci
     device.mkdir(parents=True)
     (device / "vendor").write_text(f"{vendor}\n")
     (device / "class").write_text(f"{kind}\n")
     (device / "numa_node").write_text("1\n")
-    (world.sysfs / "bus/pci/drivers" / driver).mkdir(parents=True, exist_ok=True)
-    (device / "driver").symlink_to(Path("../../drivers") / driver)
+    if driver:
+        (world.sysfs / "bus/pci/drivers" / driver).mkdir(parents=True, exist_ok=True)
+        (device / "driver").symlink_to(Path("../../drivers") / driver)
 
 
 def test_what_was_seen_is_expected_by_the_next_agent(world: World) -> None:
@@ -51,6 +53,13 @@ def test_a_document_of_another_shape_is_no_inventory(world: World) -> None:
         assert Inventory(world).known == {}
 
 
+def test_a_gpu_without_a_driver_is_expected(world: World) -> None:
+    add_function(world, "0000:3b:00.0", driver="")
+    inventory = Inventory(world)
+    assert inventory.functions() == {"0000:3b:00.0"}
+    assert inventory.expected(inventory.functions()) == 1
+
+
 def test_functions_are_gpus_that_the_driver_has(world: World) -> None:
     add_function(world, "0000:3b:00.0")
     add_function(world, "0000:3c:00.0", kind="0x030000")
@@ -71,5 +80,14 @@ def test_a_container_expects_only_the_gpus_it_was_given(world: World) -> None:
     assert Inventory(world).functions() == {"0000:3b:00.0"}
 
 
-def test_a_machine_without_pci_has_no_functions(world: World) -> None:
+def test_a_machine_without_pci_shows_no_functions(world: World) -> None:
+    assert Inventory(world).functions() is None
+    (world.sysfs / "bus/pci/devices").mkdir(parents=True)
+    inventory = Inventory(world)
+    assert inventory.functions() is None
+    assert inventory.expected(None) == 0
+
+
+def test_a_machine_without_gpus_has_no_functions(world: World) -> None:
+    add_function(world, "0000:3e:00.0", vendor="0x1002")
     assert Inventory(world).functions() == set()

@@ -76,6 +76,17 @@ def test_time_in_nvml_is_kept_over_restarts(driver: Driver) -> None:
     keeper.close()
 
 
+def test_time_lost_in_a_call_that_hangs_is_time_in_nvml(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DEADLINE_SECONDS", 1.0)
+    keeper = Keeper()
+    until(keeper, works(keeper))
+    driver.set(hang="*")
+    before = keeper.nvml_seconds
+    until(keeper, lambda: keeper.deadline_misses["fast"])
+    assert keeper.nvml_seconds - before >= 1.0
+    keeper.close()
+
+
 @pytest.mark.slow
 def test_a_gpu_that_hangs_is_left_for_last_and_the_others_stay_fresh(driver: Driver) -> None:
     keeper = Keeper()
@@ -117,6 +128,17 @@ def test_no_child_is_started_beyond_those_abandoned(driver: Driver) -> None:
     until(keeper, lambda: keeper.killed.abandoned == 0)
     assert keeper.child is not None
     keeper.child.process.kill()
+    keeper.close()
+
+
+def test_a_driver_is_looked_for_at_once_when_a_gpu_is_seen(driver: Driver) -> None:
+    driver.set(mode="not_loaded")
+    keeper = Keeper()
+    until(keeper, lambda: keeper.restarts["driver"], expecting=False)
+    driver.set(mode="healthy")
+    began = time.monotonic()
+    until(keeper, works(keeper))
+    assert time.monotonic() - began < module.RARELY_SECONDS / 2
     keeper.close()
 
 

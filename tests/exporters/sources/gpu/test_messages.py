@@ -15,7 +15,7 @@ messages = st.one_of(
     st.tuples(st.just("data"), st.text(), st.text(), number, values),
     st.tuples(st.just("lost"), st.text(), st.text()),
     st.tuples(st.just("xid"), st.text(), st.integers(0, 2**32), number),
-    st.tuples(st.just("rest"), number, number),
+    st.tuples(st.just("rest"), number, number, st.dictionaries(st.text(), number)),
     st.tuples(st.just("gone"), st.text()),
     st.tuples(st.just("topology"), values, st.lists(values), st.lists(st.text())),
 ).map(list)

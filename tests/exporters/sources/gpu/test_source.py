@@ -2,20 +2,28 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import pynvml
 import pytest
 from nvml_stub import Driver
 
 from paceline_exporters.metrics import Renderer
 from paceline_exporters.sources.board import Gpu, GpuProcess
 from paceline_exporters.sources.contract import World
+from paceline_exporters.sources.gpu import source as module
+from paceline_exporters.sources.gpu.families import KNOWN_ERRORS
+from paceline_exporters.sources.gpu.keeper import BACKOFF_SECONDS
 from paceline_exporters.sources.gpu.source import GpuSource
+from paceline_exporters.sources.gpu.xid_codes import ALERTED
 
 from .conftest import Watch
+from .test_inventory import add_function
 
 GIB = 2**30
 # What pynvml says, asked by another process, in NVML's own units.
@@ -214,6 +222,22 @@ def test_unsupported_readings_are_absent_and_not_asked_again(watch: Watch, drive
     node.until(lambda: None not in node.of("power_watts"))
 
 
+def test_calls_that_fail_are_counted_by_error(watch: Watch, driver: Driver) -> None:
+    node = watch()
+    assert node.counted("call_errors", "unknown") == node.counted("call_errors", "memory") == 0
+    driver.set(failing=["nvmlDeviceGetPowerUsage", "field:82"])
+    node.until(lambda: node.of("power_watts") == [None] * 8)
+    assert node.of("up") == [1] * 8
+    node.until(lambda: node.source.keeper.errors["unknown"] >= 2 * 8)
+    before = node.source.keeper.errors["unknown"]
+    os.kill(node.child_pid, signal.SIGKILL)
+    node.until(lambda: node.counted("call_errors", "unknown") == before + 2 * 8)
+
+
+def test_what_nvml_may_say_is_named_as_the_bindings_do() -> None:
+    assert {f"NVML_ERROR_{name.upper()}" for name in KNOWN_ERRORS} <= vars(pynvml).keys()
+
+
 def test_a_driver_that_lacks_functions_is_an_older_driver(
     watch: Watch, tmp_path: Path, nvml_library: Path
 ) -> None:
@@ -250,6 +274,25 @@ def test_slow_calls_are_no_failure(watch: Watch, driver: Driver) -> None:
     node.until(lambda: len(node.uuids) == 8 and node.of("up") == [1] * 8)
     assert node.counted("child_restarts", "deadline") == 0
     assert node.samples.problem is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slow_ms", [20, 60])
+def test_a_driver_that_dawdles_answers(watch: Watch, driver: Driver, slow_ms: int) -> None:
+    """At 60 ms a call, what is asked of a GPU within 12 s takes the driver 9 s."""
+    node = watch()
+    node.until(lambda: None not in node.of("processes"))
+    driver.set(slow_ms=slow_ms)
+    missing: list[int] = []
+
+    def over() -> bool:
+        missing.append(node.of("up").count(0) + node.of("processes").count(None))
+        return time.monotonic() > end
+
+    end = time.monotonic() + 30
+    node.until(over)
+    assert set(missing) == {0}
+    assert node.counted("child_restarts", "deadline") == 0, "no call took long"
 
 
 def test_mig_instances_are_series_of_their_own_and_follow_a_reconfiguration(watch: Watch, driver: Driver) -> None:
@@ -295,6 +338,20 @@ def test_a_link_is_named_by_its_errors(watch: Watch, driver: Driver) -> None:
     assert node.by_family("paceline_gpu_nvlink_errors_total")[(uuid, "crc")] == 9 * 18
 
 
+def test_errors_of_links_that_are_down_outlive_the_child(watch: Watch, driver: Driver) -> None:
+    driver.set(values={"nvlink_crc_flit_errors": 10})
+    node = watch()
+    key = (node.uuids[0], "crc")
+    assert node.by_family("paceline_gpu_nvlink_errors_total")[key] == 180
+    driver.set(unsupported=[f"field:163:{link}" for link in range(2, 18)])
+    first = node.child_pid
+    os.kill(first, signal.SIGKILL)
+    node.until(lambda: (child := node.source.keeper.child) and child.process.pid != first and child.rounds)
+    assert node.by_family("paceline_gpu_nvlink_errors_total")[key] == 180
+    links = node.by_family("paceline_gpu_nvlink_link_errors_total")
+    assert [labels[1] for labels in links if labels[0] == key[0]] == [str(link) for link in range(18)]
+
+
 def test_processes_are_counted_and_shared(watch: Watch, driver: Driver, world: World) -> None:
     driver.set(processes=[(0, 10, GIB), (0, 11, 2 * GIB), (4, 12, GIB)])
     node = watch()
@@ -320,6 +377,35 @@ def test_an_xid_event_is_counted(watch: Watch, driver: Driver) -> None:
     node.until(lambda: count() == 1)
 
 
+def test_a_gpu_that_cannot_be_opened_is_lost_and_not_missing(watch: Watch, driver: Driver) -> None:
+    node = watch()
+    driver.set(failing=["nvmlDeviceGetPciInfo_v3"])
+    os.kill(node.child_pid, signal.SIGKILL)
+    node.until(lambda: node.down)
+    assert node.down == dict.fromkeys(node.uuids, "lost")
+
+
+def test_every_reason_for_a_low_clock_has_a_name(watch: Watch, driver: Driver) -> None:
+    driver.set(values={"clocks_event_reasons": 0x100})
+    node = watch()
+    active = node.by_family("paceline_gpu_throttle_active")
+    assert {labels[1] for labels, value in active.items() if value} == {"display_clock_setting"}
+
+
+def test_xids_of_a_lost_gpu_are_foreseen_also_by_the_next_agent(watch: Watch, driver: Driver) -> None:
+    node = watch()
+    third = node.uuids[3]
+    foreseen = [labels for labels in node.by_family("paceline_gpu_xid_total") if labels[0] == third]
+    assert len(foreseen) == len(ALERTED)
+    driver.set(lost=[3])
+    node.until(lambda: node.down)
+    assert set(foreseen) <= node.by_family("paceline_gpu_xid_total").keys()
+    node.source.close()
+    again = watch()
+    again.until(lambda: again.down.keys() == {third})
+    assert set(foreseen) <= again.by_family("paceline_gpu_xid_total").keys()
+
+
 def test_a_child_killed_from_outside_is_replaced(watch: Watch) -> None:
     node = watch()
     first = node.child_pid
@@ -329,6 +415,60 @@ def test_a_child_killed_from_outside_is_replaced(watch: Watch) -> None:
     node.until(lambda: node.source.keeper.child is not None and node.source.keeper.child.rounds)
     assert node.child_pid != first
     assert node.of("up") == [1] * 8
+
+
+def test_activity_has_no_gap_when_the_child_is_replaced(watch: Watch) -> None:
+    node = watch()
+    node.until(lambda: node.by_family("paceline_gpu_sm_active_ratio"))
+    gaps: list[int] = []
+
+    def has_begun_anew() -> object:
+        gaps.append(node.of("sm_active_ratio").count(None))
+        child = node.source.keeper.child
+        return child is not None and child.process.pid != first and child.rounds >= 2
+
+    for _ in range(2):
+        first = node.child_pid
+        os.kill(first, signal.SIGKILL)
+        node.until(has_begun_anew)
+    assert set(gaps) == {0}, "a process's first round has no activity"
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_loaded_after_the_agent_is_missed_and_soon_found(
+    watch: Watch, driver: Driver, world: World
+) -> None:
+    buses = driver.settings.pci_buses
+    for bus in buses:
+        add_function(world, f"0000:{bus:02x}:00.0", driver="")
+    driver.set(mode="not_loaded")
+    node = watch()
+    node.until(lambda: isinstance(node.samples.problem, OSError))
+    assert node.by_family("paceline_gpus_expected") == {(): 8}
+    assert node.by_family("paceline_gpus_up") == {(): 0}
+    time.sleep(max(BACKOFF_SECONDS))  # it has been tried in vain for a while
+    driver.set(mode="healthy")
+    began = time.monotonic()
+    node.until(lambda: node.uuids and node.of("up") == [1] * 8)
+    assert time.monotonic() - began < 15
+    assert node.of("present") == [1] * 8
+
+
+def test_a_gpu_that_leaves_the_bus_together_with_the_driver_is_not_present(
+    watch: Watch, driver: Driver, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BUS_SECONDS", 0.0)
+    driver.set(gpus=1)
+    add_function(world, "0000:17:00.0", kind="0x060400", driver="pcieport")
+    add_function(world, "0000:18:00.0")
+    node = watch()
+    assert node.of("present") == [1]
+    assert node.by_family("paceline_nvml_driver_info")
+    shutil.rmtree(world.sysfs / "bus/pci/devices/0000:18:00.0")
+    driver.set(gone=[0], mode="not_loaded")
+    node.until(lambda: node.of("present") == [0])
+    assert node.by_family("paceline_nvml_driver_info") == {}, "there is none any more"
+    assert node.by_family("paceline_gpus_expected") == {(): 1}
 
 
 def test_a_node_without_a_driver_is_no_failure(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

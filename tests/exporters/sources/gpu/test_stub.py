@@ -66,7 +66,7 @@ for line in sys.stdin:
     print(json.dumps(answer, default=plain), flush=True)
 """
 UNINITIALIZED, INVALID, NOT_SUPPORTED, NOT_FOUND, TOO_SMALL, NOT_LOADED = 1, 2, 3, 6, 7, 9
-TIMEOUT, FUNCTION_NOT_FOUND, LOST, MISMATCH, WRONG_VERSION = 10, 13, 15, 18, 25
+TIMEOUT, FUNCTION_NOT_FOUND, LOST, MISMATCH, WRONG_VERSION, UNKNOWN = 10, 13, 15, 18, 25, 999
 MIB = 1 << 20
 
 
@@ -300,6 +300,16 @@ def test_unsupported_functions_and_fields(driver: Driver, client: Client) -> Non
     driver.set(unsupported=["nvmlDeviceGetPowerUsage", "field:83"])
     assert client.error("n.nvmlDeviceGetPowerUsage(gpu(0))") == NOT_SUPPORTED
     assert client.ask("[code for code, value in fields(0, 83, 230)]") == [NOT_SUPPORTED, 0]
+
+
+def test_failing_functions_and_fields(driver: Driver, client: Client) -> None:
+    driver.set(failing=["nvmlDeviceGetPowerUsage", "field:83"], unsupported=["field:163:4"])
+    assert client.error("n.nvmlDeviceGetPowerUsage(gpu(0))") == UNKNOWN
+    assert client.ask("[code for code, value in fields(0, 83, (163, 3), (163, 4))]") == [
+        UNKNOWN,
+        0,
+        NOT_SUPPORTED,
+    ]
 
 
 def test_an_older_library_lacks_functions(tmp_path: Path, nvml_library: Path) -> None:

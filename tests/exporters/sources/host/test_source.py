@@ -11,6 +11,7 @@ import pytest
 from paceline_exporters.metrics import Samples
 from paceline_exporters.sources.contract import World
 from paceline_exporters.sources.host.cpu import CPU_MODES
+from paceline_exporters.sources.host.disk import MOST_DISKS
 from paceline_exporters.sources.host.source import HostSource
 
 PROCFS = Path(__file__).parents[3] / "fixtures" / "procfs"
@@ -148,11 +149,41 @@ def test_tcp(watch: Watch, world: World) -> None:
     }
 
 
-def test_tcp_is_that_of_the_first_process_where_it_can_be_read(watch: Watch, world: World) -> None:
-    (world.procfs / "1/net").mkdir(parents=True)
+def test_disks_of_hardware_go_before_logical_volumes(watch: Watch, world: World) -> None:
+    names = [f"dm-{number}" for number in range(MOST_DISKS + 6)]
+    for name in names:
+        (world.sysfs / "block" / name).mkdir(exist_ok=True)
+    (world.sysfs / "block/nvme0n1/device").mkdir()
+    rows = (f"259 0 {name} 1 2 3 4 5 6 7 8 9 10 11\n" for name in (*names, "nvme0n1"))
+    (world.procfs / "diskstats").write_text("".join(rows))
+    found = values(watch(world).sample())
+    shown = [name.split()[1] for name in found if name.startswith("disk_reads_total")]
+    assert len(shown) == MOST_DISKS
+    assert "nvme0n1" in shown
+    assert found["disks_left_out"] == 7
+
+
+def test_time_waited_for_disks_never_falls(watch: Watch, world: World) -> None:
+    source, seconds = watch(world), []
+    for ticks in (5000, 4990, 5010):
+        (world.procfs / "stat").write_text(f"cpu 10 0 10 1000 {ticks} 0 0 0\ncpu0 1 0\n")
+        seconds.append(values(source.sample())["cpu_seconds_total iowait"])
+    tick = os.sysconf("SC_CLK_TCK")
+    assert seconds == [5000 / tick, 5000 / tick, 5010 / tick]
+
+
+def test_the_network_is_that_of_the_first_process_where_it_can_be_read(watch: Watch, world: World) -> None:
+    shutil.copytree(world.procfs / "net", world.procfs / "1/net")
     (world.procfs / "1/net/snmp").write_text("Tcp: RetransSegs\nTcp: 123\n")
+    (world.procfs / "1/net/netstat").unlink()
+    (world.procfs / "1/net/rpc/nfs").write_text("rpc 5 6 7\n")
+    dev = (world.procfs / "net/dev").read_text()
+    (world.procfs / "1/net/dev").write_text(dev.replace("eth0", "ib0"))
     found = values(watch(world).sample())
     assert found["tcp_retransmit_segments_total"] == 123
+    assert found["nfs_calls_total"] == 5
+    assert found["network_receive_bytes_total ib0"] == 1000
+    assert "network_receive_bytes_total eth0" not in found
     assert "tcp_receive_segments_total" not in found
     assert found["tcp_timeouts_total"] == 9
 
@@ -172,6 +203,7 @@ def test_changes_are_seen_through_open_files(watch: Watch, world: World) -> None
         ("vmstat", "oom_kills_total"),
         ("net/snmp", "tcp_retransmit_segments_total"),
         ("net/netstat", "tcp_timeouts_total"),
+        ("net/dev", "network_receive_bytes_total eth0"),
     ],
 )
 def test_what_the_kernel_does_without_is_absent(watch: Watch, world: World, missing: str, subject: str) -> None:

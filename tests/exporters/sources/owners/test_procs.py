@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from node_tree import NodeTree
 
+from paceline_exporters.sources.board import Seat
 from paceline_exporters.sources.owners.procs import Procs, Sightings
 
 
@@ -85,13 +86,33 @@ def test_a_line_without_an_end_ends(node: NodeTree) -> None:
     assert len(list(procs.line(process))) < 100
 
 
+def listing_of(*pids: int | None) -> tuple[Seat, ...]:
+    return tuple(Seat("run", str(place), pid, "") for place, pid in enumerate(pids))
+
+
 @pytest.mark.parametrize("same_listing", [True, False])
 def test_a_number_used_again_is_another_process(node: NodeTree, same_listing: bool) -> None:
     node.process(7)
-    procs, sightings, listing = Procs(node.procfs), Sightings(), ("a listing",)
-    assert sightings.process(procs, listing, 7) == procs.get(7)
+    procs, sightings, listing = Procs(node.procfs), Sightings(), listing_of(7)
+    assert sightings.living(procs, listing) == [(listing[0], procs.get(7))]
     node.end(7)
     node.process(7)
     procs.begin()
-    found = sightings.process(procs, listing if same_listing else ("another",), 7)
-    assert found == (None if same_listing else procs.get(7))
+    if same_listing:
+        assert sightings.living(procs, listing) == []
+    else:
+        assert sightings.living(procs, listing_of(7)) == [(listing[0], procs.get(7))]
+
+
+def test_who_was_seen_and_is_gone_is_left_out_of_listings_that_are_late(node: NodeTree) -> None:
+    node.process(7)
+    procs, sightings = Procs(node.procfs), Sightings()
+    sightings.living(procs, listing_of(7, 8, None))
+    node.end(7)
+    for _ in range(3):
+        procs.begin()
+        found = sightings.living(procs, listing_of(7, 8, None))
+        assert [entry.pid for entry, _ in found] == [8, None], "these may be hidden"
+        assert [process for _, process in found] == [None, None]
+    sightings.living(procs, listing_of())
+    assert len(sightings.living(procs, listing_of(7))) == 1, "another, of which nothing is known"

@@ -16,6 +16,8 @@ from podresources import allocatable, message, pod, pods
 from paceline_exporters.metrics import Samples
 from paceline_exporters.sources.board import Gpu, GpuProcess, Port, Seat
 from paceline_exporters.sources.contract import World
+from paceline_exporters.sources.gpu.child.groups import PERIODS
+from paceline_exporters.sources.gpu.source import GpuSource
 from paceline_exporters.sources.owners import OwnersSource, create
 from paceline_exporters.sources.owners.families import FAMILIES
 from paceline_exporters.sources.owners.party import Party
@@ -187,7 +189,24 @@ def test_a_used_pid_is_not_the_rank(node: NodeTree, world: World, source: Owners
     found = seen(source.sample())
     assert not of(found, "rank_gpu_info")
     assert not of(found, "gpu_owner_info")
-    assert f"gpu_foreign_processes{{uuid={U[0]}}}" not in found
+    assert found[f"gpu_foreign_processes{{uuid={U[0]}}}"] == 0
+
+
+def test_a_gpu_is_free_before_the_driver_says_so(node: NodeTree, world: World, source: OwnersSource) -> None:
+    node.process(900)
+    on(world, (U[0], 900, GIB), (U[1], 901, GIB))
+    assert seen(source.sample())[f"gpu_owners{{uuid={U[0]}}}"] == 1
+    node.end(900)
+    for _ in range(2):
+        found = seen(source.sample())
+        assert found[f"gpu_owners{{uuid={U[0]}}}"] == found[f"gpu_foreign_processes{{uuid={U[0]}}}"] == 0
+        assert f"gpu_owners{{uuid={U[1]}}}" not in found, "never seen: it may be hidden"
+        on(world, (U[0], 900, GIB), (U[1], 901, GIB))  # listed anew, as late as before
+
+
+def test_who_comes_is_seen_within_10_seconds() -> None:
+    listed = PERIODS["processes"] + GpuSource.period_seconds
+    assert listed + OwnersSource.period_seconds < 10
 
 
 @pytest.mark.parametrize(

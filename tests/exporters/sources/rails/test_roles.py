@@ -82,6 +82,16 @@ def test_default_routes(tmp_path: Path) -> None:
     assert default_routes(tmp_path / "elsewhere") == set()
 
 
+def test_default_routes_are_those_of_the_first_process_where_it_can_be_read(tmp_path: Path) -> None:
+    headings, route = "Iface\tDestination\tGateway\tFlags\n", "\t00000000\t0101A8C0\t0003\t0\t0\t100\t00000000\n"
+    for net, device in (("net", "eth0"), ("1/net", "bond0")):
+        (tmp_path / net).mkdir(parents=True)
+        (tmp_path / net / "route").write_text(f"{headings}{device}{route}")
+    assert default_routes(tmp_path) == {"bond0"}
+    (tmp_path / "1/net/route").write_text(headings)
+    assert default_routes(tmp_path) == set(), "it has none"
+
+
 def test_carriers(tmp_path: Path) -> None:
     """A bond on the device, a VLAN on the bond, and a loop that no kernel makes."""
     (tmp_path / "ens8/upper_bond0").mkdir(parents=True)

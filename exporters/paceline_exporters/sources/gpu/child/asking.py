@@ -7,13 +7,12 @@ from collections.abc import Iterable, Sequence
 from .nvml import Failed, Handle, Lost, Nvml, Unsupported
 from .readings import Call, Field, Found, scaled
 
-Values = dict[str, "float | dict[str, float]"]
-"""Name -> value, or label -> value."""
+Values = dict[str, "float | dict[str, float | dict[str, float]]"]
+"""Name -> value, or label -> value, or label -> link -> value."""
 
 
 class Asker:
-    """One GPU's answers. What it does not support is not asked again: a new driver is a new process, and a change
-    of the MIG mode a new Asker."""
+    """One GPU's answers. What it does not support is not asked again before `forget`."""
 
     def __init__(self, nvml: Nvml, handle: Handle) -> None:
         self._nvml = nvml
@@ -21,8 +20,8 @@ class Asker:
         self._lacking: set[Call] = set()
         self._ladders: dict[int, list[list[Field]]] = {}
         """Table, by identity -> its rows by name and label; the first of each is the one to ask."""
-        self._before: dict[tuple[str, str], dict[int, float]] = {}
-        """By name and label: what each field of the sum last was."""
+        self._known: set[int] = set()
+        """Rows of several fields, by identity, of which some were answered once."""
         self.answered = 0
         """Calls that were answered, or known to be unsupported, since `expect`."""
         self.failed: Failed | None = None
@@ -31,6 +30,11 @@ class Asker:
     def expect(self) -> None:
         """Begin to count answers."""
         self.answered, self.failed = 0, None
+
+    def forget(self) -> None:
+        """What was not supported may be from here on."""
+        self._lacking.clear()
+        self._ladders.clear()
 
     def check_alive(self) -> None:
         """Raises Lost when nothing was answered since `expect`: a GPU that fails every call is lost."""
@@ -49,42 +53,47 @@ class Asker:
         ladders = self._ladders.get(id(rows))
         if ladders is None:
             ladders = self._ladders[id(rows)] = _ladders(rows, self._nvml.driver_major)
+        unanswered = ladders
+        while unanswered:
+            unanswered = self._ask_fields(unanswered, values)
+        ladders[:] = [ladder for ladder in ladders if ladder]
+
+    def _ask_fields(self, ladders: Sequence[list[Field]], values: Values) -> list[list[Field]]:
+        """Ask each one's first row; those whose next is to be asked."""
         steps = [ladder[0] for ladder in ladders]
-        if not steps:
-            return
         try:
             answers = iter(self._nvml.fields(self._handle, [field for step in steps for field in step.fields]))
         except Unsupported:
-            ladders.clear()
-            return
+            for ladder in ladders:
+                ladder.clear()
+            return []
         except Lost:
             raise
         except Failed as error:
             self.failed = error
-            return
+            return []
         self.answered += 1
-        for ladder, step in zip(list(ladders), steps, strict=True):
-            if not self._take(step, [next(answers) for _ in step.fields], values):
-                del ladder[0]
-        ladders[:] = [ladder for ladder in ladders if ladder]
+        taken = [self._take(step, [next(answers) for _ in step.fields], values) for step in steps]
+        lacking = [ladder for ladder, is_known in zip(ladders, taken, strict=True) if not is_known]
+        for ladder in lacking:
+            del ladder[0]
+        return [ladder for ladder in lacking if ladder]
 
     def _take(self, row: Field, answers: Sequence[float | Failed], values: Values) -> bool:
-        """False where the driver knows none of the row's fields. Raises Lost.
-
-        A link that is down may answer no more: it counts with what it said last, or the sum would fall.
-        """
-        numbers = self._before.setdefault((row.name, row.label), {}) if len(row.fields) > 1 else {}
+        """False where the driver knows none of the row's fields. Raises Lost."""
+        numbers: dict[str, float] = {}
         for place, answer in enumerate(answers):
             if isinstance(answer, Lost):
                 raise answer
             if not isinstance(answer, Failed):
-                numbers[place] = scaled(answer, row.times, row.per)
-        if numbers:
-            put(values, [(row.name, row.label, sum(numbers.values()))])
-            for place, number in numbers.items() if row.links else ():
-                by_link: dict[str, float] = values.setdefault(row.links, {})  # type: ignore[assignment] # as in put
-                by_link[str(place)] = by_link.get(str(place), 0) + number
-        return any(not isinstance(answer, Unsupported) for answer in answers) or bool(numbers)
+                numbers[str(place)] = scaled(answer, row.times, row.per)
+        if len(row.fields) == 1:
+            put(values, ((row.name, row.label, number) for number in numbers.values()))
+        elif numbers or id(row) in self._known:  # links that are down may answer no more: there they are still
+            self._known.add(id(row))
+            values.setdefault(row.name, {})[row.label] = numbers  # type: ignore[index] # as in put
+            return True
+        return any(not isinstance(answer, Unsupported) for answer in answers)
 
     def _ask(self, call: Call, values: Values) -> bool:
         """False where the next of the row is to be asked."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,6 +28,8 @@ _LABELS = {
 _FABRIC_DEGRADED_TRUE = 1
 """NVML_GPU_FABRIC_HEALTH_MASK_DEGRADED_BW_TRUE, of the mask's two lowest bits; 0 is *not supported*."""
 _FABRIC_UNSUPPORTED = 0
+_ASK_AGAIN_SECONDS = 300.0
+"""After which what was not supported is asked anew: a right may have been given, or a mode changed."""
 
 
 class Device:
@@ -39,10 +42,19 @@ class Device:
         self._gpm = gpm
         self._lacking: set[str] = set()
 
+    def forget_lacking(self) -> None:
+        """What was not supported may be from here on."""
+        self._lacking.clear()
+
     def fast(self) -> Values:
         """What changes by the second. Raises Lost or DriverGone."""
         values: Values = {}
         self._optional("memory", self._memory, values)
+        return values
+
+    def activity(self) -> Values:
+        """How busy its parts were since the last time; empty the first time. Raises Lost or DriverGone."""
+        values: Values = {}
         self._optional("gpm", self._gpm.read, values)
         return values
 
@@ -108,6 +120,8 @@ class Gpu(Device):
         self.instances: dict[str, Instance] = {}
         self.labels: Mapping[str, str] = {name: self._label(function) for name, function in _LABELS.items()}
         self._asker = Asker(nvml, handle)
+        self._mig_mode = 0
+        self._forgot_at = time.monotonic()
 
     def describe(self) -> dict[str, Any]:
         """For the topology."""
@@ -126,8 +140,18 @@ class Gpu(Device):
             self._asker.check_alive()
         return values
 
+    def forget_lacking(self) -> None:
+        """Also of its instances."""
+        super().forget_lacking()
+        self._asker.forget()
+        for instance in self.instances.values():
+            instance.forget_lacking()
+        self._forgot_at = time.monotonic()
+
     def slow(self) -> Values:
         """Errors, links, limits and modes. Raises Lost or DriverGone."""
+        if time.monotonic() - self._forgot_at >= _ASK_AGAIN_SECONDS:
+            self.forget_lacking()
         values: Values = {}
         self._asker.calls(SLOW_CALLS, values)
         self._asker.fields(SLOW_FIELDS, values)
@@ -144,28 +168,38 @@ class Gpu(Device):
     def look_for_instances(self) -> bool:
         """Whether MIG instances came or went. Raises Lost or DriverGone."""
         try:
-            found = {
-                one: self.instances.get(one) or Instance(self._nvml, self.handle, handle)
-                for one, handle in self._instance_handles().items()
-            }
+            mode = self._current_mig_mode()
+            found = {one: self._instance(one, handle) for one, handle in self._instance_handles(mode).items()}
         except Lost:
             raise
         except Failed:
             return False  # it changes at this moment: the next look will see what became of it
-        if found.keys() == self.instances.keys():
-            return False
+        is_changed = found.keys() != self.instances.keys()
         for gone in self.instances.keys() - found.keys():
             self.instances[gone].close()
         self.instances = found
-        # MIG takes some readings away, and gives them back.
-        self._asker = Asker(self._nvml, self.handle)
-        self._lacking.clear()
-        return True
+        if is_changed or mode != self._mig_mode:  # MIG takes some readings away, and gives them back
+            self._mig_mode = mode
+            self.forget_lacking()
+        return is_changed
 
-    def _instance_handles(self) -> dict[str, Handle]:
+    def _current_mig_mode(self) -> int:
         try:
-            if not self._nvml.call("nvmlDeviceGetMigMode", self.handle)[0]:
-                return {}
+            return int(self._nvml.call("nvmlDeviceGetMigMode", self.handle)[0])
+        except Unsupported:
+            return 0
+
+    def _instance(self, uuid: str, handle: Handle) -> Instance:
+        known = self.instances.get(uuid)
+        if known is None:
+            return Instance(self._nvml, self.handle, handle)
+        known.handle = handle  # the one from before may be of an instance that was made anew under the same UUID
+        return known
+
+    def _instance_handles(self, mig_mode: int) -> dict[str, Handle]:
+        if not mig_mode:
+            return {}
+        try:
             most = self._nvml.call("nvmlDeviceGetMaxMigDeviceCount", self.handle)
         except Unsupported:
             return {}

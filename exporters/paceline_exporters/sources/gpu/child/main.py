@@ -2,13 +2,16 @@
 
 A line is a JSON array, whose first item says what it is:
 
-- `["begin", group, who, at]`: a call begins that may never return. `who` is a GPU's UUID, `#2` for the GPU of
-  that index before its UUID is known, or empty for the driver as a whole.
+- `["begin", group, who, at]`: a call begins that may never return; said once for those of its group that follow
+  within a second. `who` is a GPU's UUID, `#2` for the GPU of that index before its UUID is known, or empty for
+  the driver as a whole.
 - `["topology", {"driver", "nvml", "cuda"}, [gpu, ...], ["#2", ...]]`: what there is; last, what did not open.
-- `["data", group, uuid, at, values]`: one GPU's, or MIG instance's, readings by name.
+- `["data", group, uuid, at, values]`: one GPU's, or MIG instance's, readings (`asking.Values`). The group is the
+  one that began, or `activity`, which is read with `fast`.
 - `["lost", who, error]`: this GPU does not answer; it is left alone from here on.
 - `["xid", uuid, code, wall]`: an event from the driver.
-- `["rest", until, nvml_seconds]`: a round is done; nothing is asked of the driver before `until`.
+- `["rest", until, nvml_seconds, errors]`: a round is done; nothing is asked of the driver before `until`. Last,
+  how often calls have failed, by error.
 - `["gone", error]`: nothing can be had from the driver; the process ends.
 
 Times are of the monotonic clock, which all processes share; `wall` is Unix time.
@@ -23,13 +26,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from .announcing import Announcer
 from .events import Events
 from .gpu import Gpu
-from .groups import PERIODS
 from .nvml import DriverGone, Failed, Lost, Nvml
+from .rounds import Rounds
 
 _PR_SET_PDEATHSIG = 1
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -48,8 +52,9 @@ class Node:
     def __init__(self, suspects: Sequence[str], hold_seconds: float) -> None:
         """`suspects` (as `who` in the lines) wedged the process before this one: they are asked last, and not
         before the others have been sampled for a while."""
-        say("begin", "init", "", time.monotonic())
-        self.nvml = Nvml()
+        self._announcer = Announcer(say)
+        self._announcer.begin("init", "")
+        self.nvml = Nvml(self._announcer)
         self.gpus: list[Gpu] = []
         self._hold_until = dict.fromkeys(suspects, time.monotonic() + hold_seconds)
         self._unopened = [f"#{index}" for index in range(self.nvml.call("nvmlDeviceGetCount"))]
@@ -63,7 +68,7 @@ class Node:
         ready = [who for who in self._unopened if not self._is_held(who)]
         for who in ready:
             self._unopened.remove(who)
-            say("begin", "init", who, time.monotonic())
+            self._announcer.begin("init", who)
             try:
                 self._open(int(who[1:]))
             except Failed as error:
@@ -73,18 +78,19 @@ class Node:
             self.tell_topology()
             self.events.watch(self.gpus)
 
-    def sample(self, group: str) -> None:
-        """One group of readings of every GPU."""
-        for gpu in list(self.gpus):
-            if self._is_held(gpu.uuid):
-                continue
-            say("begin", group, gpu.uuid, time.monotonic())
-            try:
-                GROUPS[group](self, gpu)
-            except Lost as error:
-                self.gpus.remove(gpu)
-                say("lost", gpu.uuid, str(error))
-                self.events.watch(self.gpus)
+    def ready(self) -> list[Gpu]:
+        """Those to sample now."""
+        return [gpu for gpu in self.gpus if not self._is_held(gpu.uuid)]
+
+    def sample(self, group: str, gpu: Gpu) -> None:
+        """One group of readings of one GPU."""
+        self._announcer.begin(group, gpu.uuid)
+        try:
+            GROUPS[group](self, gpu)
+        except Lost as error:
+            self.gpus.remove(gpu)
+            say("lost", gpu.uuid, str(error))
+            self.events.watch(self.gpus)
 
     def tell_topology(self) -> None:
         """Say what there is now."""
@@ -116,6 +122,9 @@ class Node:
 def _fast(_: Node, gpu: Gpu) -> None:
     for device in (gpu, *gpu.instances.values()):
         say("data", "fast", device.uuid, time.monotonic(), device.fast())
+        # A group of its own: it takes two readings, and what the process before said is to stay till then.
+        if activity := device.activity():
+            say("data", "activity", device.uuid, time.monotonic(), activity)
 
 
 def _processes(_: Node, gpu: Gpu) -> None:
@@ -134,7 +143,7 @@ def _rare(_: Node, gpu: Gpu) -> None:
     say("data", "rare", gpu.uuid, time.monotonic(), gpu.rare())
 
 
-GROUPS: dict[str, Callable[[Node, Gpu], None]] = {
+GROUPS: Mapping[str, Callable[[Node, Gpu], None]] = {
     "fast": _fast,
     "processes": _processes,
     "slow": _slow,
@@ -144,19 +153,15 @@ GROUPS: dict[str, Callable[[Node, Gpu], None]] = {
 
 def serve(node: Node) -> None:
     """Sample for ever. Raises DriverGone."""
-    due = dict.fromkeys(GROUPS, time.monotonic())
+    rounds = Rounds(node.ready, node.sample)
     while True:
         node.open()
-        for group in GROUPS:
-            now = time.monotonic()
-            if due[group] <= now:
-                due[group] = max(due[group] + PERIODS[group], now)
-                node.sample(group)
-        until = min(due.values())
-        say("rest", until, node.nvml.seconds)
+        rounds.run()
+        until = rounds.rest_until()
+        say("rest", until, node.nvml.seconds, node.nvml.errors)
         for event in _events(node, until):
             if event is None:
-                due["slow"] = time.monotonic()
+                rounds.hasten("slow")
                 break
             say("xid", *event, time.time())
 

@@ -10,6 +10,8 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
+from .announcing import Announcer
+
 _util = types.ModuleType("ctypes.util")
 _util.find_library = None  # type: ignore[attr-defined] # a module made here
 _is_light = sys.modules.setdefault("ctypes.util", _util) is _util
@@ -87,9 +89,13 @@ _METRIC = struct.Struct("=IId24x")
 class Nvml:
     """The library, loaded and initialised. Every method may raise Failed or DriverGone."""
 
-    def __init__(self) -> None:
+    def __init__(self, announcer: Announcer) -> None:
+        """`announcer` is told of each call."""
+        self._announcer = announcer
         self.seconds = 0.0
         """Wall time spent in calls, waits for events left out."""
+        self.errors: dict[str, int] = {}
+        """By error, how often calls and fields were Failed and no kind of it."""
         self.call("nvmlInitWithFlags", 0)
         self.driver_version: str = self.call("nvmlSystemGetDriverVersion")
         major = self.driver_version.partition(".")[0]
@@ -101,19 +107,22 @@ class Nvml:
         known = getattr(pynvml, function, None)
         if known is None:
             raise Unsupported("bindings")
-        began = time.perf_counter()
+        began = time.monotonic()
+        self._announcer.renew(began)
         try:
             return known(*arguments)
         except pynvml.NVMLError as error:
-            raise _named(error.value) from None
+            raise self._failure(error.value) from None
         finally:
-            self.seconds += time.perf_counter() - began
+            self.seconds += time.monotonic() - began
 
     def fields(self, handle: Handle, scoped: Sequence[Scoped]) -> list[float | Failed]:
         """The values of fields, in one call; each that has none in the form of its error."""
         answers = self.call("nvmlDeviceGetFieldValues", handle, list(scoped))
         return [
-            _field_value(kind, error, answers, place * _FIELD.size + _VALUE_OFFSET)
+            _value(kind, answers, place * _FIELD.size + _VALUE_OFFSET)
+            if error == 0
+            else self._field_failure(error)
             for place, (kind, error) in enumerate(_FIELD.iter_unpack(answers))
         ]
 
@@ -152,7 +161,17 @@ class Nvml:
         except pynvml.NVMLError as error:
             if error.value == pynvml.NVML_ERROR_TIMEOUT:
                 return None
-            raise _named(error.value) from None
+            raise _named(error.value) from None  # not counted: it may do so at once, again and again
+
+    def _failure(self, code: int) -> Exception:
+        named = _named(code)
+        if type(named) is Failed:
+            self.errors[str(named)] = self.errors.get(str(named), 0) + 1
+        return named
+
+    def _field_failure(self, code: int) -> Failed:
+        named = self._failure(code)
+        return named if isinstance(named, Failed) else Failed(str(named))
 
 
 def same(one: Handle, other: Handle) -> bool:
@@ -165,10 +184,7 @@ def _named(code: int) -> Exception:
     return _CLASS_OF.get(code, Failed)(_NAME_OF.get(code, f"error_{code}"))
 
 
-def _field_value(kind: int, error: int, answers: Any, offset: int) -> float | Failed:
-    if error != 0:
-        named = _named(error)
-        return named if isinstance(named, Failed) else Failed(str(named))
+def _value(kind: int, answers: Any, offset: int) -> float | Failed:
     number: float = _VALUES.get(kind, _VALUES[3]).unpack_from(answers, offset)[0]
     return Failed("not_available") if number == NO_VALUE else number
 

@@ -32,8 +32,8 @@ class Call(NamedTuple):  # not a dataclass: that module is 1.3 MiB of the child'
 
 
 class Field(NamedTuple):
-    """One value of the batch nvmlDeviceGetFieldValues: the sum of its fields. Of several rows of one name and
-    label, the first counts that the driver knows."""
+    """One value of the batch nvmlDeviceGetFieldValues; several fields are those of link 0, 1 and so on, which the
+    agent adds up. Of several rows of one name and label, the first counts that the driver knows."""
 
     name: str
     label: str
@@ -42,8 +42,6 @@ class Field(NamedTuple):
     per: int = 1
     least_driver: int = 0
     """Major version from which on the id means this."""
-    links: str = ""
-    """A family by link that the fields, which are those of link 0, 1 and so on, are added to as well."""
 
 
 def one(name: str, label: str = "", times: int = 1, per: int = 1, of: str | int | None = None) -> Take:
@@ -84,7 +82,7 @@ def _every_link(field: int) -> Sequence[Scoped]:
     return [(field, link) for link in range(MOST_LINKS)]
 
 
-# nvmlClocksEventReason*. Idle and application clocks are no throttling, but say why a clock is low.
+# nvmlClocksEventReason*. Idle, application and display clocks are no throttling, but say why a clock is low.
 THROTTLE_BITS = {
     0x001: "gpu_idle",
     0x002: "applications_clocks",
@@ -94,6 +92,7 @@ THROTTLE_BITS = {
     0x020: "sw_thermal",
     0x040: "hw_thermal",
     0x080: "hw_power_brake",
+    0x100: "display_clock_setting",
 }
 _REASONS = Call("nvmlDeviceGetCurrentClocksEventReasons", _reasons)
 _CLOCKS = {"graphics": 0, "sm": 1, "memory": 2, "video": 3}
@@ -294,9 +293,7 @@ SLOW_FIELDS: Sequence[Field] = (
 )
 
 RARE_FIELDS: Sequence[Field] = tuple(
-    Field("nvlink_errors_total", error, fields, links="nvlink_link_errors_total")
-    for error, choices in _LINK_ERRORS.items()
-    for fields in choices
+    Field("nvlink_errors_total", error, fields) for error, choices in _LINK_ERRORS.items() for fields in choices
 )
 """Up to 200 fields a GPU: too many for more often."""
 
