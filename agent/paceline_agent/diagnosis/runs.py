@@ -262,18 +262,23 @@ def known(row: StepRow) -> FieldValues:
 
 
 def progress(place: Place) -> Progress | None:
-    """Where the rank is now; None before its first step."""
-    if place.step is None:
-        return None
+    """Where the rank is now; None where its ring cannot tell."""
     try:
         phase, since = place.follower.reader.phase()
     except OSError:  # one failing file costs itself only
         return None
-    # A ring that does not say (an older version's) is where its latest step ended.
-    seconds = time.monotonic() - (since if phase else place.monotonic)
+    seconds = time.monotonic() - since if phase else _unsaid_seconds(place)
     if not seconds >= 0.0:  # unknown, or of another boot
         return None
-    return Progress(place.step, phase, seconds)
+    return Progress(place.step or 0, phase, seconds)
+
+
+def _unsaid_seconds(place: Place) -> float:
+    """A ring that does not say (an older version's, or training has not begun) is where its latest step ended, or
+    where it was made: with DDP, before the first batch."""
+    if place.step is None:
+        return time.time() - place.follower.created
+    return time.monotonic() - place.monotonic
 
 
 def _entry(run: Run) -> dict[str, Any]:

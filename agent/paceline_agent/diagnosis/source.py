@@ -24,7 +24,9 @@ FINDINGS = Family(
     "",
     (*RUN, "kind"),
 )
-HUNG = Family("paceline_run_hung", "1 while the run stands still, else 0.", "gauge", "", RUN)
+HUNG = Family(
+    "paceline_run_hung", "1 while the run stands still, also in its first step, else 0.", "gauge", "", RUN
+)
 SHARE = Family(
     "paceline_run_time_ratio",
     "Where the time of the latest steps goes, as a share of the step; communication: what nothing hides.",

@@ -3,12 +3,13 @@
 Ranks wait for each other, so the one to judge is the one least far: the earliest step, and in it the earliest
 phase. It stands still when it has been in its phase for the longer of 10 s and 5 times the phase's 99th
 percentile. A rank that evaluates or saves is judged by how long that took before, and those who wait with it.
+Of the first step nothing is known from before: it has a long time, less where others of the run are past it.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .findings import Finding
@@ -17,7 +18,12 @@ from .jobsteps import FieldValues, JobStep
 LEAST_SECONDS = 10.0
 TIMES_P99 = 5.0
 UNKNOWN_SECONDS = 300.0
-"""For a phase that the run has not ended before: its first step compiles, its first evaluation may be long."""
+"""For a phase that the run has not ended before: its first evaluation may be long."""
+FIRST_SECONDS = 600.0
+"""For the rank's own work in the first step: it compiles, builds kernels, fills caches, downloads."""
+UNSAID_SECONDS = 1800.0
+"""Where no rank has said yet what it does: between DDP's making and the first batch or backward() data may be
+prepared. As long as the alert on runs that make no first step waits."""
 ELSEWHERE_SECONDS = 60.0
 """Where ranks that are not seen from here may be the ones waited for: they may well evaluate or save."""
 # Phases as a rank goes through them within a step; field with the phase's seconds.
@@ -43,7 +49,7 @@ class Progress:
     """Where a rank is now."""
 
     step: int
-    """Optimizer steps it has ended."""
+    """The latest optimizer step that it ended; 0 before it ended one."""
     phase: str
     """Key of PHASE_FIELDS; empty where the ring does not say."""
     seconds: float
@@ -65,7 +71,7 @@ class HangWatch:
             if seconds > 0.0:
                 durations.append(seconds)
 
-    def look(self, ranks: Mapping[int, Progress], latest: Iterable[JobStep], everyone: bool) -> Finding | None:
+    def look(self, ranks: Mapping[int, Progress], latest: Sequence[JobStep], everyone: bool) -> Finding | None:
         """A standstill that was not told before.
 
         `ranks`: those that live and train; `everyone`: they are all ranks of the run; `latest`: its latest steps.
@@ -73,12 +79,13 @@ class HangWatch:
         if not ranks:
             self.standing = None
             return None
-        rank = min(ranks, key=lambda one: (ranks[one].step, ORDER.get(ranks[one].phase, 0), one))
+        rank = min(ranks, key=lambda one: (*_order(ranks[one]), one))
         where = ranks[rank]
         if where.seconds <= LEAST_SECONDS:  # no limit is shorter
             self.standing = None
             return None
-        limit = self._limit(where.phase, latest)
+        first = where.step == 0 and not latest and where.phase not in PAUSES
+        limit = _first_limit(where, ranks.values()) if first else self._limit(where.phase, latest)
         if not everyone and where.phase in WAITING:
             limit = max(limit, ELSEWHERE_SECONDS, 2.0 * max(map(_longest, self._pauses.values())))
         before, self.standing = self.standing, (rank, where.step) if where.seconds > limit else None
@@ -105,6 +112,15 @@ class HangWatch:
         return UNKNOWN_SECONDS if p99 is None else max(LEAST_SECONDS, TIMES_P99 * p99)
 
 
+def _first_limit(where: Progress, ranks: Iterable[Progress]) -> float:
+    """In the first step, seconds; where others are past what the rank does, 5 times what it took them."""
+    if where.phase in WAITING:
+        return UNKNOWN_SECONDS
+    longest = FIRST_SECONDS if where.phase else UNSAID_SECONDS
+    past = max((one.seconds for one in ranks if _order(one) > _order(where)), default=0.0)
+    return min(longest, max(ELSEWHERE_SECONDS, TIMES_P99 * (where.seconds - past))) if past else longest
+
+
 def percentile_99(values: Iterable[float]) -> float | None:
     """The nearest-rank 99th percentile; None of nothing."""
     ordered = sorted(values)
@@ -113,6 +129,11 @@ def percentile_99(values: Iterable[float]) -> float | None:
 
 def _longest(durations: Iterable[float]) -> float:
     return max(durations, default=0.0)
+
+
+def _order(progress: Progress) -> tuple[int, int]:
+    """How far a rank is."""
+    return progress.step, ORDER.get(progress.phase, 0)
 
 
 def _place(progress: Progress) -> tuple[int, str]:

@@ -29,6 +29,16 @@ def runs(rings: Path) -> Iterator[Runs]:
     one.close()
 
 
+def doing(rings: Path, ring: str, **phases: float) -> None:
+    """Write into a ring what its rank does: when it began each phase, seconds ago."""
+    began = [0.0] * len(layout.PHASES)
+    for phase, seconds in phases.items():
+        began[layout.PHASES.index(phase)] = time.monotonic() - seconds
+    with (rings / f"{ring}.ring").open("r+b") as file:
+        file.seek(layout.SINCE_OFFSET)
+        file.write(layout.SINCE.pack(*began))
+
+
 def scraped(source: DiagnosisSource) -> str:
     return exposition([Renderer(source.families, 1000).render(source.sample())], "text").decode()
 
@@ -168,17 +178,40 @@ def test_a_standstill_is_told_once_with_the_rings(rings: Path, trainer: Any) -> 
     source.close()
 
 
+def test_a_standstill_in_the_first_step_is_told(runs: Runs, rings: Path, trainer: Any) -> None:
+    ranks = [trainer(rank=0), trainer(rank=1)]
+    doing(rings, ranks[0].ring, forward=75, backward=70)
+    doing(rings, ranks[1].ring, data_wait=76, forward=75)
+    assert 'paceline_run_hung{run_id="run-1"} 1' in scraped(DiagnosisSource(runs))
+    told = runs.explain("run-1")
+    assert told is not None
+    assert told.verdict.kind == "hung"
+    assert told.verdict.summary.startswith("Rank 1 ")
+    (finding,) = told.history
+    assert (finding.rank, finding.phase, finding.since_step) == (1, "forward", 1)
+
+
+def test_a_rank_that_has_not_said_what_it_does_is_where_its_ring_was_made(
+    runs: Runs, rings: Path, trainer: Any
+) -> None:
+    ranks = [trainer(rank=0), trainer(rank=1)]
+    doing(rings, ranks[0].ring, backward=5)
+    runs.look()
+    found = runs.steps("run-1", 1)
+    assert found is not None
+    places = found[1]
+    assert (places[0].step, places[0].phase) == (0, "backward")
+    assert (places[1].step, places[1].phase) == (0, "")
+    assert 0.0 <= places[1].seconds < 60.0
+
+
 def test_where_a_rank_is_comes_from_its_ring(runs: Runs, rings: Path, trainer: Any) -> None:
     one = trainer(rank=0, world_size=1)
     play([one], Story(1, ranks=1, steps=30))
     runs.look()
     found = runs.steps("run-1", 1)
     assert found is not None and found[1][0].phase == ""
-    began = [0.0] * len(layout.PHASES)
-    began[layout.FORWARD], began[layout.BACKWARD] = time.monotonic() - 8, time.monotonic() - 7
-    with (rings / f"{one.ring}.ring").open("r+b") as file:
-        file.seek(layout.SINCE_OFFSET)
-        file.write(layout.SINCE.pack(*began))
+    doing(rings, one.ring, forward=8, backward=7)
     runs.look()
     found = runs.steps("run-1", 1)
     assert found is not None

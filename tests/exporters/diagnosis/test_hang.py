@@ -9,8 +9,10 @@ from ring_histories import Story, history
 
 from paceline_exporters.diagnosis.hang import (
     ELSEWHERE_SECONDS,
+    FIRST_SECONDS,
     LEAST_SECONDS,
     UNKNOWN_SECONDS,
+    UNSAID_SECONDS,
     HangWatch,
     Progress,
     percentile_99,
@@ -64,6 +66,42 @@ def test_what_never_ended_before_has_a_long_time(phase: str, steps: list[object]
     watch = HangWatch()
     assert watch.look(everyone(phase, UNKNOWN_SECONDS - 1), steps, everyone=True) is None  # type: ignore[arg-type]
     assert watch.look(everyone(phase, UNKNOWN_SECONDS + 1), steps, everyone=True) is not None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("phase", "limit"),
+    [
+        ("", UNSAID_SECONDS),
+        ("data_wait", FIRST_SECONDS),
+        ("forward", FIRST_SECONDS),
+        ("backward", UNKNOWN_SECONDS),
+    ],
+)
+def test_a_first_step_has_a_long_time(phase: str, limit: float) -> None:
+    watch = HangWatch()
+    assert watch.look(everyone(phase, limit - 1, step=0), [], everyone=True) is None
+    finding = watch.look(everyone(phase, limit + 1, step=0), [], everyone=True)
+    assert finding is not None
+    assert (finding.since_step, finding.phase, finding.rank) == (1, phase, None)
+
+
+@pytest.mark.parametrize("phase", ["", "data_wait", "forward"])
+def test_in_the_first_step_a_rank_has_less_time_where_the_others_are_past_it(phase: str) -> None:
+    def ranks(seconds: float, others_took: float) -> dict[int, Progress]:
+        late = Progress(0, phase, seconds)
+        return everyone("backward", seconds - others_took, step=0) | {2: late}
+
+    assert HangWatch().look(ranks(59.0, 1.0), [], everyone=True) is None
+    finding = HangWatch().look(ranks(61.0, 1.0), [], everyone=True)
+    assert finding is not None
+    assert (finding.rank, finding.phase) == (2, phase)
+    assert HangWatch().look(ranks(99.0, 20.0), [], everyone=True) is None  # five times what the others took
+    assert HangWatch().look(ranks(101.0, 20.0), [], everyone=True) is not None
+
+
+def test_who_evaluates_before_the_first_step_has_the_time_of_an_evaluation() -> None:
+    ranks = everyone("backward", 200.0, step=0) | {0: Progress(0, "evaluation", 250.0)}
+    assert HangWatch().look(ranks, [], everyone=True) is None
 
 
 def test_waiting_for_ranks_that_are_not_seen_takes_longer() -> None:
