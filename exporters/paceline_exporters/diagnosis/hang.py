@@ -26,6 +26,11 @@ UNSAID_SECONDS = 1800.0
 prepared. As long as the alert on runs that make no first step waits."""
 ELSEWHERE_SECONDS = 60.0
 """Where ranks that are not seen from here may be the ones waited for: they may well evaluate or save."""
+BETWEEN_SECONDS = 60.0
+"""Between steps. There nearly every step is for no time at all, so that 5 times the 99th percentile would be less
+than 10 s; but an evaluation or a checkpoint that nobody told apart is there too, once in hundreds of steps, and
+to take the first one for a standstill would be a false alarm in most runs. Most of them take less than a minute;
+longer ones are learnt when they end. In the phases of a step proper the 10 s hold."""
 # Phases as a rank goes through them within a step; field with the phase's seconds.
 PHASE_FIELDS: Mapping[str, str] = {
     "pause": "pause_seconds",
@@ -40,6 +45,8 @@ PHASE_FIELDS: Mapping[str, str] = {
 }
 ORDER = {phase: place for place, phase in enumerate(PHASE_FIELDS)}
 PAUSES = ("pause", "evaluation", "checkpoint")
+LEAST_TOLD = {"pause": BETWEEN_SECONDS / TIMES_P99, "evaluation": 0.0, "checkpoint": 0.0}
+"""Seconds; 5 times a shorter one is within the limit anyway, and would make the longer ones be forgotten."""
 WAITING = ("sync_wait", "backward", "optimizer", "other")
 """Phases in which a rank may wait for others."""
 
@@ -67,8 +74,8 @@ class HangWatch:
     def learn(self, values: FieldValues) -> None:
         """One step record: how long the rare phases take."""
         for phase, durations in self._pauses.items():
-            seconds = values.get(PHASE_FIELDS[phase], 0.0)
-            if seconds > 0.0:
+            seconds = values.get(PHASE_FIELDS[phase], 0.0) if phase != "pause" else _between_steps(values)
+            if seconds > LEAST_TOLD[phase]:
                 durations.append(seconds)
 
     def look(self, ranks: Mapping[int, Progress], latest: Sequence[JobStep], everyone: bool) -> Finding | None:
@@ -109,7 +116,9 @@ class HangWatch:
             field = PHASE_FIELDS.get(phase, "step_seconds")
             seen = (values[field] for step in latest for values in step.ranks.values() if field in values)
         p99 = percentile_99(seen)
-        return UNKNOWN_SECONDS if p99 is None else max(LEAST_SECONDS, TIMES_P99 * p99)
+        if p99 is None:
+            return BETWEEN_SECONDS if phase == "pause" else UNKNOWN_SECONDS
+        return max(LEAST_SECONDS, TIMES_P99 * p99)
 
 
 def _first_limit(where: Progress, ranks: Iterable[Progress]) -> float:
@@ -125,6 +134,13 @@ def percentile_99(values: Iterable[float]) -> float | None:
     """The nearest-rank 99th percentile; None of nothing."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))] if ordered else None
+
+
+def _between_steps(values: FieldValues) -> float:
+    """How long the ring may have said `pause`: what nobody told apart is part of `other`, and without a watched
+    loader the forward pass is between steps too."""
+    fields = ("pause_seconds", "other_seconds", *(() if "data_wait_seconds" in values else ("forward_seconds",)))
+    return sum(values.get(field, 0.0) for field in fields)
 
 
 def _longest(durations: Iterable[float]) -> float:

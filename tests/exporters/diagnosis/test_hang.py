@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ring_histories import Story, history
 
 from paceline_exporters.diagnosis.hang import (
+    BETWEEN_SECONDS,
     ELSEWHERE_SECONDS,
     FIRST_SECONDS,
     LEAST_SECONDS,
@@ -59,6 +60,35 @@ def test_who_waits_for_a_checkpoint_does_not_hang() -> None:
     ranks[0] = Progress(100, "checkpoint", 201.0)
     finding = watch.look(ranks, LATEST, everyone=True)
     assert finding is not None and finding.rank == 0
+
+
+def between_steps(seconds: float, *records: dict[str, float]) -> bool:
+    """Whether a run that had these steps stands still after so long between two."""
+    watch = HangWatch()
+    for values in records:
+        watch.learn(values)
+    return watch.look(everyone("pause", seconds), LATEST, everyone=True) is not None
+
+
+NO_PAUSE = {"pause_seconds": 0.0, "other_seconds": 0.01, "data_wait_seconds": 0.01, "forward_seconds": 0.1}
+
+
+def test_between_steps_there_is_time_for_what_nobody_told_apart() -> None:
+    steps = [NO_PAUSE] * 300
+    assert not between_steps(BETWEEN_SECONDS - 1, *steps)
+    assert between_steps(BETWEEN_SECONDS + 1, *steps)
+
+
+@pytest.mark.parametrize("field", ["pause_seconds", "other_seconds"])
+def test_what_took_longer_between_steps_is_learnt_and_not_forgotten(field: str) -> None:
+    steps = [{**NO_PAUSE, field: 40.0}, *[NO_PAUSE] * 300]
+    assert not between_steps(199.0, *steps)
+    assert between_steps(201.0, *steps)
+
+
+def test_without_a_loader_the_forward_pass_is_between_steps() -> None:
+    assert not between_steps(150.0, *[{"pause_seconds": 0.0, "other_seconds": 0.0, "forward_seconds": 40.0}] * 9)
+    assert between_steps(150.0, *[{**NO_PAUSE, "forward_seconds": 40.0}] * 9)
 
 
 @pytest.mark.parametrize(("phase", "steps"), [("evaluation", LATEST), ("forward", [])])
