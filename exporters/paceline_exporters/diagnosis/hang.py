@@ -67,8 +67,8 @@ class HangWatch:
     """Follows one attempt of a run; says each standstill once."""
 
     def __init__(self) -> None:
-        self.standing: tuple[int, int] | None = None
-        """Rank and step of the standstill, while it lasts."""
+        self.current: Finding | None = None
+        """The standstill as the latest look has it, while it lasts."""
         self._pauses: dict[str, deque[float]] = {phase: deque(maxlen=64) for phase in PAUSES}
 
     def learn(self, values: FieldValues) -> None:
@@ -83,20 +83,25 @@ class HangWatch:
 
         `ranks`: those that live and train; `everyone`: they are all ranks of the run; `latest`: its latest steps.
         """
+        before, self.current = self.current, self._standstill(ranks, latest, everyone)
+        # Whom it is laid to may change while it lasts, its step does not.
+        told = before is not None and self.current is not None and before.since_step == self.current.since_step
+        return None if told else self.current
+
+    def _standstill(
+        self, ranks: Mapping[int, Progress], latest: Sequence[JobStep], everyone: bool
+    ) -> Finding | None:
         if not ranks:
-            self.standing = None
             return None
         rank = min(ranks, key=lambda one: (*_order(ranks[one]), one))
         where = ranks[rank]
         if where.seconds <= LEAST_SECONDS:  # no limit is shorter
-            self.standing = None
             return None
         first = where.step == 0 and not latest and where.phase not in PAUSES
         limit = _first_limit(where, ranks.values()) if first else self._limit(where.phase, latest)
         if not everyone and where.phase in WAITING:
             limit = max(limit, ELSEWHERE_SECONDS, 2.0 * max(map(_longest, self._pauses.values())))
-        before, self.standing = self.standing, (rank, where.step) if where.seconds > limit else None
-        if self.standing is None or self.standing == before:
+        if where.seconds <= limit:
             return None
         alone = len(ranks) == 1 or any(_place(one) != _place(where) for one in ranks.values())
         return Finding(

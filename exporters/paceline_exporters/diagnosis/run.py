@@ -92,7 +92,7 @@ class RunDiagnosis:
     @property
     def hung(self) -> bool:
         """Whether the run stands still."""
-        return self._hang.standing is not None
+        return self._hang.current is not None
 
     def verdict(self) -> Verdict:
         """On the latest steps and what holds now."""
@@ -125,11 +125,12 @@ class RunDiagnosis:
                 share = slow.get((finding.rank, finding.phase))
             elif finding.kind == "regression":
                 share = longer.get(finding.since_step)
-            elif self._communication.current if finding.kind == "communication" else self.hung:
+            elif finding.kind == "communication" and self._communication.current:
                 share = finding.share
             if share is not None:
                 kept.append(self._told(replace(finding, share=share)))
-        return kept
+        hang = self._hang.current
+        return kept if hang is None else [*kept, self._told(hang)]
 
     def _throttled(self) -> dict[int, float]:
         name = "gpu_throttled_ratio"

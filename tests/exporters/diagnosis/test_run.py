@@ -71,6 +71,9 @@ def test_a_standstill_comes_before_everything_and_ends() -> None:
     told = diagnosis.verdict()
     assert told.kind == "hung"
     assert told.summary == "Rank 0 has made no progress for 12 s, in data_wait."
+    later = {rank: replace(place, seconds=3600.0) for rank, place in stuck.items()}
+    assert diagnosis.stands(later, everyone=True) is None
+    assert "for 3600 s" in diagnosis.verdict().summary
     assert diagnosis.stands({0: Progress(301, "forward", 0.1)}, everyone=True) is None
     assert diagnosis.verdict().kind == "straggler"
 
