@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from paceline_exporters.attach import layout
+from paceline_exporters.diagnosis.endings import training_ended
 from paceline_exporters.diagnosis.evidence import Evidence
 from paceline_exporters.diagnosis.explanation import Explanation, RankState, explain, told
 from paceline_exporters.diagnosis.findings import Finding
@@ -70,10 +71,14 @@ class Place:
         """Whether steps are still to be expected."""
         return self.follower.alive and not self.ended
 
+    @property
+    def lost(self) -> bool:
+        """Whether its process ended without a word; of a file that is gone that is not known."""
+        return not (self.follower.alive or self.follower.broken or self.ended)
+
     def take(self, news: News) -> None:
         """What is new in its ring."""
-        for event in news.events:
-            self.ended = event.kind == "end" or (self.ended and event.kind != "first_step")
+        self.ended = training_ended(news.events, self.ended)
         self.rows += news.rows
         for row in news.rows:
             if row[_STEP] - row[_STEP] == 0.0:
@@ -162,7 +167,7 @@ class Runs:
             if run is None:
                 return None
             with self._followers.lock:
-                states = [_state(number, place.follower) for number, place in sorted(run.ranks.items())]
+                states = [_state(number, place) for number, place in sorted(run.ranks.items())]
             return explain(run.diagnosis, run.run_id, run.attempt, run.world_size, states)
 
     def steps(self, run_id: str, last: int) -> tuple[list[RingReport], dict[int, Progress]] | None:
@@ -232,7 +237,10 @@ class Runs:
         for number, place in run.ranks.items():
             run.diagnosis.saw(number, self._evidence_of(text(place.follower.data, "gpu_uuid")))
         progress = self._progress(run)
-        finding = run.diagnosis.stands(progress, everyone=len(progress) >= run.world_size)
+        places = run.ranks.items()
+        gone = sum(not place.training for _, place in places)
+        lost = {number: place.step or 0 for number, place in places if place.lost}
+        finding = run.diagnosis.stands(progress, everyone=len(progress) + gone >= run.world_size, lost=lost)
         if finding is not None:
             self._count(run, [finding])
             paths = {number: run.ranks[number].follower.reader.path for number in progress}
@@ -294,9 +302,10 @@ def _entry(run: Run) -> dict[str, Any]:
     }
 
 
-def _state(number: int, follower: Follower) -> RankState:
+def _state(number: int, place: Place) -> RankState:
+    follower = place.follower
     events = [] if follower.broken else told(follower.reader.events(0))
-    return RankState(number, text(follower.data, "node"), follower.alive, events)
+    return RankState(number, text(follower.data, "node"), follower.alive, events, place.lost, place.step)
 
 
 def _report(follower: Follower, run: Run, number: int, last: int) -> RingReport | None:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from paceline_exporters.diagnosis.endings import training_ended
 from paceline_exporters.diagnosis.evidence import Evidence
 from paceline_exporters.diagnosis.hang import PHASE_FIELDS, Progress
 from paceline_exporters.diagnosis.replay import values_of
@@ -30,12 +31,19 @@ class LiveRank:
     """URL of the agent that sees it."""
     ring: str
     alive: bool = True
+    ended: bool = False
+    """Training ended by its own word."""
     step: int | None = None
     next_record: int = 0
     exposed_seconds: float | None = None
     """Communication not hidden in the latest step in which DDP measured it."""
     evidence: Evidence = field(default_factory=dict)
     recent: deque[Mapping[str, float]] = field(default_factory=lambda: deque(maxlen=RECENT_STEPS))
+
+    @property
+    def lost(self) -> bool:
+        """Whether its process ended without a word."""
+        return not self.alive and not self.ended
 
     @property
     def step_seconds(self) -> float | None:
@@ -94,7 +102,9 @@ class LiveRun:
             self.diagnosis.add(rank, values)
         self._places |= {agent: steps.progress for agent, steps in agents.items()}
         places = {rank: place for one in self._places.values() for rank, place in one.items()}
-        self.diagnosis.stands(places, everyone=len(places) >= self.world_size)
+        gone = sum(not rank.alive or rank.ended for rank in self.ranks.values())
+        lost = {number: rank.step or 0 for number, rank in self.ranks.items() if rank.lost}
+        self.diagnosis.stands(places, everyone=len(places) + gone >= self.world_size, lost=lost)
 
     def lose(self, agent: str) -> None:
         """The agent is away: where its ranks are is not known."""
@@ -115,6 +125,7 @@ class LiveRun:
             rank = self.ranks[report.rank] = LiveRank(report.rank, report.node, agent, report.ring)
             self.diagnosis.place(report.rank, report.node)
         rank.agent, rank.alive = agent, report.alive
+        rank.ended = training_ended(report.events)
         self.world_size = report.world_size
         if report.window is not None:
             rank.evidence = report.window.evidence

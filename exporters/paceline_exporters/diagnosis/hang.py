@@ -78,18 +78,25 @@ class HangWatch:
             if seconds > LEAST_TOLD[phase]:
                 durations.append(seconds)
 
-    def look(self, ranks: Mapping[int, Progress], latest: Sequence[JobStep], everyone: bool) -> Finding | None:
+    def look(
+        self,
+        ranks: Mapping[int, Progress],
+        latest: Sequence[JobStep],
+        everyone: bool,
+        lost: Mapping[int, int] | None = None,
+    ) -> Finding | None:
         """A standstill that was not told before.
 
-        `ranks`: those that live and train; `everyone`: they are all ranks of the run; `latest`: its latest steps.
+        `ranks`: those that live and train; `everyone`: no other rank of the run lives and trains; `latest`: its
+        latest steps; `lost`: ranks that ended without a word, and the latest step of each.
         """
-        before, self.current = self.current, self._standstill(ranks, latest, everyone)
+        before, self.current = self.current, self._standstill(ranks, latest, everyone, lost or {})
         # Whom it is laid to may change while it lasts, its step does not.
         told = before is not None and self.current is not None and before.since_step == self.current.since_step
         return None if told else self.current
 
     def _standstill(
-        self, ranks: Mapping[int, Progress], latest: Sequence[JobStep], everyone: bool
+        self, ranks: Mapping[int, Progress], latest: Sequence[JobStep], everyone: bool, lost: Mapping[int, int]
     ) -> Finding | None:
         if not ranks:
             return None
@@ -98,18 +105,23 @@ class HangWatch:
         if where.seconds <= LEAST_SECONDS:  # no limit is shorter
             return None
         first = where.step == 0 and not latest and where.phase not in PAUSES
-        limit = _first_limit(where, ranks.values()) if first else self._limit(where.phase, latest)
+        if first:
+            limit = ELSEWHERE_SECONDS if lost else _first_limit(where, ranks.values())
+        else:
+            limit = self._limit(where.phase, latest)
         if not everyone and where.phase in WAITING:
             limit = max(limit, ELSEWHERE_SECONDS, 2.0 * max(map(_longest, self._pauses.values())))
         if where.seconds <= limit:
             return None
         alone = len(ranks) == 1 or any(_place(one) != _place(where) for one in ranks.values())
+        # One that is gone is the one waited for, whatever the others do.
+        blamed = min(lost, key=lambda one: (lost[one], one)) if lost else rank if alone else None
         return Finding(
             kind="hang",
             cause="unknown",
             since_step=where.step + 1,
             found_step=where.step + 1,
-            rank=rank if alone else None,
+            rank=blamed,
             phase=where.phase,
             numbers={"silent_seconds": where.seconds, "limit_seconds": limit, "ranks": float(len(ranks))},
         )

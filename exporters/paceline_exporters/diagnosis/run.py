@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from .causes import explained
 from .communication import CommunicationWatch
+from .endings import with_lost
 from .evidence import Evidence
 from .findings import Finding, Verdict
 from .hang import HangWatch, Progress
@@ -35,6 +36,7 @@ class RunDiagnosis:
         self.evidence: dict[int, Evidence] = {}
         """What each rank's node saw lately."""
         self._alone = False
+        self._lost: Mapping[int, int] = {}
         self._nodes: dict[int, str] = {}
         self._latest: deque[JobStep] = deque(maxlen=LATEST_STEPS)
         self._shares: deque[StepShares] = deque(maxlen=LATEST_STEPS)
@@ -62,12 +64,16 @@ class RunDiagnosis:
         self._alignment.add(rank, values)
         return [finding for step in self._alignment.ready() for finding in self._take(step)]
 
-    def stands(self, ranks: Mapping[int, Progress], everyone: bool) -> Finding | None:
+    def stands(
+        self, ranks: Mapping[int, Progress], everyone: bool, lost: Mapping[int, int] | None = None
+    ) -> Finding | None:
         """Where the ranks that live and train are now; a standstill that was not told before.
 
-        `everyone`: these are all ranks of the run.
+        `everyone`: no other rank of the run lives and trains; `lost`: those that ended without a word, and the
+        latest step of each.
         """
-        found = self._hang.look(ranks, self._latest, everyone)
+        self._lost = lost or {}
+        found = self._hang.look(ranks, self._latest, everyone, self._lost)
         if found is None:
             return None
         told = self._told(found)
@@ -96,7 +102,8 @@ class RunDiagnosis:
 
     def verdict(self) -> Verdict:
         """On the latest steps and what holds now."""
-        return verdict(self.shares, self._current(), self._throttled())
+        told = verdict(self.shares, self._current(), self._throttled())
+        return with_lost(told, self._lost, self._nodes)
 
     def _take(self, step: JobStep) -> list[Finding]:
         self._thinning.learn(step)

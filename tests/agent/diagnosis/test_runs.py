@@ -14,6 +14,7 @@ from ring_histories import Story
 
 from paceline_agent.diagnosis.runs import FIELDS, Runs
 from paceline_agent.diagnosis.source import DiagnosisSource
+from paceline_agent.diagnosis.text import text
 from paceline_exporters.attach import layout
 from paceline_exporters.diagnosis.findings import Finding
 from paceline_exporters.following import Followers
@@ -191,6 +192,34 @@ def test_a_standstill_in_the_first_step_is_told(runs: Runs, rings: Path, trainer
     assert (finding.rank, finding.phase, finding.since_step) == (1, "forward", 1)
 
 
+def test_a_rank_that_was_killed_is_the_one_waited_for(runs: Runs, rings: Path, trainer: Any) -> None:
+    ranks = [trainer(rank=0), trainer(rank=1)]
+    play(ranks, Story(1, ranks=2, steps=30, step_seconds=0.05))
+    doing(rings, ranks[0].ring, backward=11)
+    ranks[1].kill()
+    runs.look()
+    told = runs.explain("run-1")
+    assert told is not None
+    assert told.verdict.kind == "hung"
+    assert told.verdict.summary.startswith("Rank 1 on node-a ended without a word at step 30 (killed?). ")
+    answer = text(told)
+    assert "steps 1 to 30, rank 1 ended without a word)" in answer
+    assert "Events\n  rank 1 on node-a: ended without a word at step 30 (killed?)" in answer
+
+
+def test_a_rank_whose_training_ended_was_not_killed(runs: Runs, trainer: Any) -> None:
+    ranks = [trainer(rank=0), trainer(rank=1)]
+    play(ranks, Story(1, ranks=2, steps=30, step_seconds=0.05))
+    for one in ranks:
+        one.event("end", 30, how="finished")
+        one.kill()
+    runs.look()
+    told = runs.explain("run-1")
+    assert told is not None
+    assert not any(one.lost for one in told.ranks)
+    assert "without a word" not in text(told)
+
+
 def test_a_rank_that_has_not_said_what_it_does_is_where_its_ring_was_made(
     runs: Runs, rings: Path, trainer: Any
 ) -> None:
@@ -229,16 +258,16 @@ def test_a_hostile_file_costs_itself_only(runs: Runs, rings: Path, trainer: Any)
 
 def test_metrics_of_a_run(runs: Runs, trainer: Any) -> None:
     play([trainer(rank=0), trainer(rank=1)], SLOW)
-    text = scraped(DiagnosisSource(runs))
-    assert 'paceline_run_verdict{run_id="run-1",verdict="straggler"} 1' in text
-    assert 'paceline_run_verdict{run_id="run-1",verdict="healthy"} 0' in text
-    assert 'paceline_run_findings_total{run_id="run-1",kind="straggler"} 1' in text
-    assert 'paceline_rank_straggler_ratio{run_id="run-1",rank="0"} 0.0' in text
+    served = scraped(DiagnosisSource(runs))
+    assert 'paceline_run_verdict{run_id="run-1",verdict="straggler"} 1' in served
+    assert 'paceline_run_verdict{run_id="run-1",verdict="healthy"} 0' in served
+    assert 'paceline_run_findings_total{run_id="run-1",kind="straggler"} 1' in served
+    assert 'paceline_rank_straggler_ratio{run_id="run-1",rank="0"} 0.0' in served
     share = next(
-        line for line in text.splitlines() if line.startswith("paceline_rank_straggler") and '"1"' in line
+        line for line in served.splitlines() if line.startswith("paceline_rank_straggler") and '"1"' in line
     )
     assert float(share.split()[1]) == pytest.approx(0.2, abs=0.05)
-    assert 'paceline_run_step_duration_seconds_count{run_id="run-1"} 300' in text
+    assert 'paceline_run_step_duration_seconds_count{run_id="run-1"} 300' in served
 
 
 def test_durations_are_of_steps_not_of_ranks(runs: Runs, trainer: Any) -> None:

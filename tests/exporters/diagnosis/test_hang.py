@@ -141,6 +141,21 @@ def test_waiting_for_ranks_that_are_not_seen_takes_longer() -> None:
     assert HangWatch().look(everyone("data_wait", LEAST_SECONDS + 1), LATEST, everyone=False) is not None
 
 
+def test_a_rank_that_was_killed_is_the_one_waited_for() -> None:
+    others = {rank: place for rank, place in everyone("backward", 11.0).items() if rank != 2}
+    watch = HangWatch()
+    finding = watch.look(others, LATEST, everyone=True, lost={2: 100})
+    assert finding is not None
+    assert (finding.rank, finding.phase, finding.numbers["limit_seconds"]) == (2, "backward", LEAST_SECONDS)
+    assert watch.look(others, LATEST, everyone=True, lost={2: 100}) is None
+
+
+def test_in_the_first_step_nobody_waits_long_for_a_rank_that_was_killed() -> None:
+    others = {0: Progress(0, "backward", ELSEWHERE_SECONDS + 1)}
+    assert HangWatch().look(others, [], everyone=True) is None
+    assert HangWatch().look(others, [], everyone=True, lost={1: 0}) is not None
+
+
 def test_a_standstill_is_told_once_and_the_next_again() -> None:
     watch = HangWatch()
     assert watch.look(everyone("forward", 20.0), LATEST, everyone=True) is not None
