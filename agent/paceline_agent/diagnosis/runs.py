@@ -212,9 +212,12 @@ class Runs:
             self._runs[run_id] = run
             if before is not None:
                 run.counts, run.durations = before.counts, before.durations
+                if before.attempt == attempt:
+                    run.ranks |= _survivors(before, number)
         place = run.ranks[number] = Place(follower)
         run.diagnosis.expect(len(run.ranks), run.world_size)
-        run.diagnosis.place(number, text(follower.data, "node"))
+        for rank, one in run.ranks.items():
+            run.diagnosis.place(rank, text(one.follower.data, "node"))
         return place
 
     def _feed(self, run: Run) -> None:
@@ -262,6 +265,11 @@ class Runs:
             return True
         signs = [run.last_alive, *(place.follower.last_alive for place in run.ranks.values())]
         return now < max(signs) + self._keep_ended_seconds
+
+
+def _survivors(run: Run, restarted: int) -> dict[int, Place]:
+    """Where one rank was restarted alone, the others live and go on: their rings are not met again."""
+    return {rank: place for rank, place in run.ranks.items() if place.follower.alive and rank != restarted}
 
 
 def known(row: StepRow) -> FieldValues:

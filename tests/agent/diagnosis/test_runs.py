@@ -109,6 +109,25 @@ def test_a_restart_that_the_launcher_did_not_count_begins_anew_too(runs: Runs, t
     assert (told.steps, told.alive, run.counts["straggler"]) == ((1, 40), True, 1)
 
 
+def test_a_rank_that_is_restarted_alone_finds_the_others(runs: Runs, trainer: Any) -> None:
+    ranks = [trainer(rank=rank, world_size=4) for rank in range(4)]
+    slow = Story(1, ranks=4, step_seconds=0.5, fault="forward", slow_rank=1, by=0.3, onset=200)
+    play(ranks, slow, range(1, 101))
+    runs.look()
+    ranks[3].kill()
+    runs.look()
+    ranks[3] = trainer(rank=3, world_size=4)
+    play(ranks, slow, range(101, 301))
+    (run,) = runs.look()
+    assert sorted(run.ranks) == [0, 1, 2, 3]
+    assert run.diagnosis.stragglers.keys() == {1}
+    told = runs.explain("run-1")
+    assert told is not None
+    assert (told.unseen, [one.lost for one in told.ranks]) == ([], [False] * 4)
+    (blamed,) = (one for one in told.verdict.findings if one.kind == "straggler")
+    assert blamed.node == "node-a"
+
+
 def test_files_outlive_their_processes_and_tell_how_they_ended(rings: Path, trainer: Any) -> None:
     ranks = [trainer(rank=0), trainer(rank=1)]
     play(ranks, SLOW)
