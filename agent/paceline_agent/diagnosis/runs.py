@@ -286,7 +286,8 @@ def progress(place: Place) -> Progress | None:
     seconds = time.monotonic() - since if phase else _unsaid_seconds(place)
     if not seconds >= 0.0:  # unknown, or of another boot
         return None
-    return Progress(place.step or 0, phase, seconds)
+    age = time.monotonic() - place.monotonic
+    return Progress(place.step or 0, phase, seconds, age if age >= 0.0 else None)
 
 
 def _unsaid_seconds(place: Place) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from paceline_exporters.diagnosis.endings import training_ended
@@ -34,6 +34,8 @@ class LiveRank:
     ended: bool = False
     """Training ended by its own word."""
     step: int | None = None
+    place: Progress | None = None
+    """Where it is now; None where that is not known."""
     next_record: int = 0
     exposed_seconds: float | None = None
     """Communication not hidden in the latest step in which DDP measured it."""
@@ -81,6 +83,14 @@ class LiveRun:
         """Whether a rank that is seen lives."""
         return any(rank.alive for rank in self.ranks.values())
 
+    @property
+    def hung(self) -> Collection[int]:
+        """Ranks to look at in a standstill: the one that is behind, or all."""
+        standstill = self.diagnosis.standstill
+        if standstill is None:
+            return ()
+        return self.ranks.keys() if standstill.rank is None else (standstill.rank,)
+
     def take(self, agents: Mapping[str, Steps]) -> None:
         """What agents, by URL, say now; records that were seen before are left out.
 
@@ -98,10 +108,12 @@ class LiveRun:
                 self._meet(agent, report)
                 records += self._news(report)
         self.diagnosis.expect(len(self.ranks), self.world_size)
-        for _, rank, values in sorted(records, key=lambda record: record[:2]):
-            self.diagnosis.add(rank, values)
+        for _, number, values in sorted(records, key=lambda record: record[:2]):
+            self.diagnosis.add(number, values)
         self._places |= {agent: steps.progress for agent, steps in agents.items()}
         places = {rank: place for one in self._places.values() for rank, place in one.items()}
+        for number, rank in self.ranks.items():
+            rank.place = places.get(number)
         gone = sum(not rank.alive or rank.ended for rank in self.ranks.values())
         lost = {number: rank.step or 0 for number, rank in self.ranks.items() if rank.lost}
         self.diagnosis.stands(places, everyone=len(places) + gone >= self.world_size, lost=lost)

@@ -61,6 +61,8 @@ class Progress:
     """Key of PHASE_FIELDS; empty where the ring does not say."""
     seconds: float
     """For how long."""
+    step_age: float | None = None
+    """Seconds since its latest step ended; None before the first, and where it is not known."""
 
 
 class HangWatch:

@@ -96,9 +96,14 @@ class RunDiagnosis:
         return {rank: share for rank, _, share in reversed(self._straggler.current())}
 
     @property
+    def standstill(self) -> Finding | None:
+        """While the run stands still: since when, and on which rank."""
+        return self._hang.current
+
+    @property
     def hung(self) -> bool:
         """Whether the run stands still."""
-        return self._hang.current is not None
+        return self.standstill is not None
 
     def verdict(self) -> Verdict:
         """On the latest steps and what holds now."""
@@ -136,7 +141,7 @@ class RunDiagnosis:
                 share = finding.share
             if share is not None:
                 kept.append(self._told(replace(finding, share=share)))
-        hang = self._hang.current
+        hang = self.standstill
         return kept if hang is None else [*kept, self._told(hang)]
 
     def _throttled(self) -> dict[int, float]:

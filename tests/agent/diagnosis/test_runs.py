@@ -266,6 +266,7 @@ def test_where_a_rank_is_comes_from_its_ring(runs: Runs, rings: Path, trainer: A
     place = found[1][0]
     assert (place.step, place.phase) == (30, "backward")
     assert place.seconds >= 7
+    assert place.step_age is not None and 0.0 <= place.step_age < 60.0
 
 
 def test_a_hostile_file_costs_itself_only(runs: Runs, rings: Path, trainer: Any) -> None:
