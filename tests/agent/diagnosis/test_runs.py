@@ -284,9 +284,11 @@ def test_metrics_of_a_run(runs: Runs, trainer: Any) -> None:
     assert 'paceline_run_findings_total{run_id="run-1",kind="straggler"} 1' in served
     assert 'paceline_rank_straggler_ratio{run_id="run-1",rank="0"} 0.0' in served
     share = next(
-        line for line in served.splitlines() if line.startswith("paceline_rank_straggler") and '"1"' in line
+        line for line in served.splitlines() if line.startswith("paceline_rank_straggler_r") and '"1"' in line
     )
     assert float(share.split()[1]) == pytest.approx(0.2, abs=0.05)
+    info = [line for line in served.splitlines() if line.startswith("paceline_rank_straggler_info")]
+    assert info == ['paceline_rank_straggler_info{run_id="run-1",rank="1",phase="forward",cause="compute"} 1']
     assert 'paceline_run_step_duration_seconds_count{run_id="run-1"} 300' in served
 
 
