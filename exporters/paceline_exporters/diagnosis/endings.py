@@ -11,10 +11,8 @@ from .findings import Finding, Verdict
 LAST_EVENTS = ("exception", "rejected", "end")
 MOST_NAMED = 8
 """Ranks in one sentence."""
-SEE = (
-    "See how rank {rank} ended: the kernel's log (out of memory?), the job's own, the state of its node. Then "
-    "end the job, all ranks: who waits for it waits for ever."
-)
+SEE = "See how rank {rank} ended: the kernel's log (out of memory?), the job's own, the state of its node."
+END = "Then end the job, all ranks: who waits for it waits for ever."
 
 
 def training_ended(events: Iterable[Event], before: bool = False) -> bool:
@@ -35,9 +33,10 @@ def with_lost(told: Verdict, lost: Mapping[int, int], nodes: Mapping[int, str]) 
         return told
     hung = next((one for one in told.findings if one.kind == "hang"), None)
     said = " ".join(_sentences(lost, nodes))
+    see = SEE.format(rank=min(lost, key=lambda rank: (lost[rank], rank)))
     if hung is None or hung.rank not in lost:
-        return replace(told, summary=f"{said} {told.summary}")
-    return replace(told, summary=f"{said} {_waiting(hung)}", advice=SEE.format(rank=hung.rank))
+        return replace(told, summary=f"{said} {told.summary}", advice=see)
+    return replace(told, summary=f"{said} {_waiting(hung)}", advice=f"{see} {END}")
 
 
 def _sentences(lost: Mapping[int, int], nodes: Mapping[int, str]) -> Iterator[str]:

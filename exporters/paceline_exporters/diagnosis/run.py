@@ -11,6 +11,7 @@ from .communication import CommunicationWatch
 from .endings import with_lost
 from .evidence import Evidence
 from .findings import Finding, Verdict
+from .firststep import in_first_step
 from .hang import HangWatch, Progress
 from .jobsteps import Alignment, FieldValues, JobStep
 from .regression import RegressionWatch
@@ -108,7 +109,7 @@ class RunDiagnosis:
     def verdict(self) -> Verdict:
         """On the latest steps and what holds now."""
         told = verdict(self.shares, self._current(), self._throttled())
-        return with_lost(told, self._lost, self._nodes)
+        return with_lost(in_first_step(told, self.standstill), self._lost, self._nodes)
 
     def _take(self, step: JobStep) -> list[Finding]:
         self._thinning.learn(step)

@@ -35,6 +35,7 @@ def test_ranks_that_were_killed_come_before_the_verdict() -> None:
         "Rank 2 on node-b ended without a word at step 29 (killed?). "
         "Ranks 1, 3 ended without a word at step 30 (killed?). All is well."
     )
+    assert told.advice.startswith("See how rank 2 ended")
     told = with_lost(HEALTHY, dict.fromkeys(range(100), 7), {})
     assert told.summary.startswith("Ranks 0, 1, 2, 3, 4, 5, 6, 7 and 92 more ended without a word at step 7 ")
 
@@ -47,6 +48,7 @@ def test_the_others_wait_for_one_that_was_killed() -> None:
         "The others have waited for 16 s, in backward."
     )
     assert told.advice.startswith("See how rank 1 ended")
+    assert told.advice.endswith("waits for ever.")
 
 
 def test_who_ended_before_the_first_step_has_no_step() -> None:

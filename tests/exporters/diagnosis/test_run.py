@@ -78,6 +78,25 @@ def test_a_standstill_comes_before_everything_and_ends() -> None:
     assert diagnosis.verdict().kind == "straggler"
 
 
+@pytest.mark.parametrize(
+    ("phase", "summary"),
+    [
+        ("forward", "Rank 1 has made no progress for 80 s, in forward of its first step."),
+        ("", "Rank 1 has not begun its first step for 80 s."),
+    ],
+)
+def test_a_standstill_in_the_first_step_is_told_as_that(phase: str, summary: str) -> None:
+    diagnosis = RunDiagnosis(2)
+    places = {0: Progress(0, "backward", 79.0), 1: Progress(0, phase, 80.0)}
+    assert diagnosis.stands(places, everyone=True) is not None
+    told = diagnosis.verdict()
+    assert (told.kind, told.summary, told.numbers) == ("hung", summary, {})
+    diagnosis.stands({0: places[0]}, everyone=True, lost={1: 0})
+    summary = diagnosis.verdict().summary
+    assert summary.startswith("Rank 1 ended without a word before its first step (killed?). ")
+    assert summary.endswith(" The others have waited for 79 s, in backward.")
+
+
 def test_heat_on_every_gpu_is_throttling_and_no_straggler() -> None:
     told = diagnosed(Story(1), {rank: {"gpu_throttled_ratio": 0.3} for rank in range(4)}).verdict()
     assert told.kind == "throttled"
