@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from paceline_exporters.attach import layout
-from paceline_exporters.diagnosis.endings import training_ended
+from paceline_exporters.diagnosis.endings import Ending, last_word
 from paceline_exporters.diagnosis.evidence import Evidence
 from paceline_exporters.diagnosis.explanation import Explanation, RankState, explain, told
 from paceline_exporters.diagnosis.findings import Finding
@@ -61,24 +61,24 @@ class Place:
     step: int | None = None
     monotonic: float = math.nan
     """When its latest step ended, seconds."""
-    ended: bool = False
-    """Training ended, and did not begin again."""
+    word: str = ""
+    """How training ended, as the rank says; empty: it goes on, or the rank was killed."""
     rows: list[StepRow] = field(default_factory=list)
     """What the latest look took over."""
 
     @property
     def training(self) -> bool:
         """Whether steps are still to be expected."""
-        return self.follower.alive and not self.ended
+        return self.follower.alive and not self.word
 
     @property
     def lost(self) -> bool:
         """Whether its process ended without a word; of a file that is gone that is not known."""
-        return not (self.follower.alive or self.follower.broken or self.ended)
+        return not (self.follower.alive or self.follower.broken or self.word)
 
     def take(self, news: News) -> None:
         """What is new in its ring."""
-        self.ended = training_ended(news.events, self.ended)
+        self.word = last_word(news.events, self.word)
         self.rows += news.rows
         for row in news.rows:
             if row[_STEP] - row[_STEP] == 0.0:
@@ -240,10 +240,11 @@ class Runs:
         for number, place in run.ranks.items():
             run.diagnosis.saw(number, self._evidence_of(text(place.follower.data, "gpu_uuid")))
         progress = self._progress(run)
-        places = run.ranks.items()
-        gone = sum(not place.training for _, place in places)
-        lost = {number: place.step or 0 for number, place in places if place.lost}
-        finding = run.diagnosis.stands(progress, everyone=len(progress) + gone >= run.world_size, lost=lost)
+        # Of a file that is gone it is not known how its rank ended, but it trains no more.
+        over = {number: place for number, place in run.ranks.items() if not place.training}
+        gone = {n: Ending(one.step or 0, one.word) for n, one in over.items() if not one.follower.broken}
+        everyone = len(progress) + len(over) >= run.world_size
+        finding = run.diagnosis.stands(progress, everyone, gone)
         if finding is not None:
             self._count(run, [finding])
             paths = {number: run.ranks[number].follower.reader.path for number in progress}

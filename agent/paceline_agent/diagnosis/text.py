@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from paceline_exporters.diagnosis.endings import last_words
+from paceline_exporters.diagnosis.endings import Ending
 from paceline_exporters.diagnosis.evidence import MEANING
 from paceline_exporters.diagnosis.explanation import Explanation
 from paceline_exporters.diagnosis.findings import Finding
@@ -110,7 +110,7 @@ def _events(told: Explanation) -> Iterator[str]:
         for one in told.ranks
         for event in one.events
     ]
-    lines += [f"  rank {one.rank} on {one.node}: {last_words(one.step)}" for one in told.ranks if one.lost]
+    lines += [f"  rank {one.rank} on {one.node}: {Ending(one.step or 0)}" for one in told.ranks if one.lost]
     if lines:
         yield "Events"
     yield from lines

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from paceline_exporters.diagnosis.endings import training_ended
+from paceline_exporters.diagnosis.endings import Ending, last_word
 from paceline_exporters.diagnosis.evidence import Evidence
 from paceline_exporters.diagnosis.hang import PHASE_FIELDS, Progress
 from paceline_exporters.diagnosis.replay import values_of
@@ -31,8 +31,8 @@ class LiveRank:
     """URL of the agent that sees it."""
     ring: str
     alive: bool = True
-    ended: bool = False
-    """Training ended by its own word."""
+    word: str = ""
+    """How training ended, as the rank says; empty: it goes on, or the rank was killed."""
     step: int | None = None
     place: Progress | None = None
     """Where it is now; None where that is not known."""
@@ -45,7 +45,7 @@ class LiveRank:
     @property
     def lost(self) -> bool:
         """Whether its process ended without a word."""
-        return not self.alive and not self.ended
+        return not self.alive and not self.word
 
     @property
     def step_seconds(self) -> float | None:
@@ -114,9 +114,9 @@ class LiveRun:
         places = {rank: place for one in self._places.values() for rank, place in one.items()}
         for number, rank in self.ranks.items():
             rank.place = places.get(number)
-        gone = sum(not rank.alive or rank.ended for rank in self.ranks.values())
-        lost = {number: rank.step or 0 for number, rank in self.ranks.items() if rank.lost}
-        self.diagnosis.stands(places, everyone=len(places) + gone >= self.world_size, lost=lost)
+        over = {number: rank for number, rank in self.ranks.items() if rank.word or not rank.alive}
+        gone = {number: Ending(rank.step or 0, rank.word) for number, rank in over.items()}
+        self.diagnosis.stands(places, everyone=len(places) + len(gone) >= self.world_size, gone=gone)
 
     def lose(self, agent: str) -> None:
         """The agent is away: where its ranks are is not known."""
@@ -137,7 +137,7 @@ class LiveRun:
             rank = self.ranks[report.rank] = LiveRank(report.rank, report.node, agent, report.ring)
             self.diagnosis.place(report.rank, report.node)
         rank.agent, rank.alive = agent, report.alive
-        rank.ended = training_ended(report.events)
+        rank.word = last_word(report.events)
         self.world_size = report.world_size
         if report.window is not None:
             rank.evidence = report.window.evidence

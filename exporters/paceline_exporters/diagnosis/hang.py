@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from .endings import FINISHED, Ending, waited_for
 from .findings import Finding
 from .jobsteps import FieldValues, JobStep
 
@@ -85,20 +86,20 @@ class HangWatch:
         ranks: Mapping[int, Progress],
         latest: Sequence[JobStep],
         everyone: bool,
-        lost: Mapping[int, int] | None = None,
+        gone: Mapping[int, Ending] | None = None,
     ) -> Finding | None:
         """A standstill that was not told before.
 
         `ranks`: those that live and train; `everyone`: no other rank of the run lives and trains; `latest`: its
-        latest steps; `lost`: ranks that ended without a word, and the latest step of each.
+        latest steps; `gone`: ranks that train no more.
         """
-        before, self.current = self.current, self._standstill(ranks, latest, everyone, lost or {})
+        before, self.current = self.current, self._standstill(ranks, latest, everyone, gone or {})
         # Whom it is laid to may change while it lasts, its step does not.
         told = before is not None and self.current is not None and before.since_step == self.current.since_step
         return None if told else self.current
 
     def _standstill(
-        self, ranks: Mapping[int, Progress], latest: Sequence[JobStep], everyone: bool, lost: Mapping[int, int]
+        self, ranks: Mapping[int, Progress], latest: Sequence[JobStep], everyone: bool, gone: Mapping[int, Ending]
     ) -> Finding | None:
         if not ranks:
             return None
@@ -106,18 +107,20 @@ class HangWatch:
         where = ranks[rank]
         if where.seconds <= LEAST_SECONDS:  # no limit is shorter
             return None
-        first = where.step == 0 and not latest and where.phase not in PAUSES
-        if first:
-            limit = ELSEWHERE_SECONDS if lost else _first_limit(where, ranks.values())
+        if where.step == 0 and where.phase not in PAUSES:
+            limit = ELSEWHERE_SECONDS if gone else _first_limit(where, ranks.values())
         else:
             limit = self._limit(where.phase, latest)
+        if where.phase in PAUSES and any(how.word == FINISHED for how in gone.values()):
+            # The run is over; this rank still evaluates, saves or uploads, and waits for nobody.
+            gone, limit = {}, max(limit, UNKNOWN_SECONDS)
         if not everyone and where.phase in WAITING:
             limit = max(limit, ELSEWHERE_SECONDS, 2.0 * max(map(_longest, self._pauses.values())))
         if where.seconds <= limit:
             return None
         alone = len(ranks) == 1 or any(_place(one) != _place(where) for one in ranks.values())
         # One that is gone is the one waited for, whatever the others do.
-        blamed = min(lost, key=lambda one: (lost[one], one)) if lost else rank if alone else None
+        blamed = waited_for(gone) if gone else rank if alone else None
         return Finding(
             kind="hang",
             cause="unknown",
@@ -145,7 +148,8 @@ def _first_limit(where: Progress, ranks: Iterable[Progress]) -> float:
     if where.phase in WAITING:
         return UNKNOWN_SECONDS
     longest = FIRST_SECONDS if where.phase else UNSAID_SECONDS
-    past = max((one.seconds for one in ranks if _order(one) > _order(where)), default=0.0)
+    # Ranks that have ended steps were there before this one was restarted.
+    past = max((one.seconds for one in ranks if one.step == 0 and _order(one) > _order(where)), default=0.0)
     return min(longest, max(ELSEWHERE_SECONDS, TIMES_P99 * (where.seconds - past))) if past else longest
 
 

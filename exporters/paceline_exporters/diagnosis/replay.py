@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeGuard
 
 from ..messages import RingReport, Window
-from .endings import training_ended
+from .endings import Ending, last_word
 from .explanation import Explanation, RankState, explain, told
 from .findings import Finding
 from .hang import Progress
@@ -52,9 +52,12 @@ def replay(
         diagnosis.add(rank, values)
     states = [_state(rank, ranks[rank], progress is not None) for rank in sorted(ranks)]
     if progress is not None:
-        gone = sum(not one.alive or training_ended(one.events) for one in states)
-        lost = {one.rank: one.step or 0 for one in states if one.lost}
-        diagnosis.stands(progress, everyone=len(progress) + gone >= world_size, lost=lost)
+        gone = {
+            one.rank: Ending(one.step or 0, word)
+            for one in states
+            if (word := last_word(one.events)) or not one.alive
+        }
+        diagnosis.stands(progress, everyone=len(progress) + len(gone) >= world_size, gone=gone)
     first = records[0][0] if records else 0.0
     earlier = [finding for finding in before if finding.since_step < first]
     return explain(diagnosis, mine[0].run_id, attempt, world_size, states, earlier)
@@ -65,7 +68,7 @@ def _state(rank: int, reports: Sequence[RingReport], seen: bool) -> RankState:
     events = [event for report in reports for event in report.events]
     alive = any(report.alive for report in reports)
     step = max((int(step) for step, _, _ in _records(reports)), default=None)
-    lost = seen and not alive and not training_ended(events)
+    lost = seen and not alive and not last_word(events)
     return RankState(rank, reports[-1].node, alive, told(events), lost, step)
 
 

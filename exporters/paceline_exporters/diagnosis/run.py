@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from .causes import explained
 from .communication import CommunicationWatch
-from .endings import with_lost
+from .endings import Ending, with_gone
 from .evidence import Evidence
 from .findings import Finding, Verdict
 from .firststep import in_first_step
@@ -37,7 +37,7 @@ class RunDiagnosis:
         self.evidence: dict[int, Evidence] = {}
         """What each rank's node saw lately."""
         self._alone = False
-        self._lost: Mapping[int, int] = {}
+        self._gone: Mapping[int, Ending] = {}
         self._nodes: dict[int, str] = {}
         self._latest: deque[JobStep] = deque(maxlen=LATEST_STEPS)
         self._shares: deque[StepShares] = deque(maxlen=LATEST_STEPS)
@@ -66,15 +66,14 @@ class RunDiagnosis:
         return [finding for step in self._alignment.ready() for finding in self._take(step)]
 
     def stands(
-        self, ranks: Mapping[int, Progress], everyone: bool, lost: Mapping[int, int] | None = None
+        self, ranks: Mapping[int, Progress], everyone: bool, gone: Mapping[int, Ending] | None = None
     ) -> Finding | None:
         """Where the ranks that live and train are now; a standstill that was not told before.
 
-        `everyone`: no other rank of the run lives and trains; `lost`: those that ended without a word, and the
-        latest step of each.
+        `everyone`: no other rank of the run lives and trains; `gone`: ranks that train no more.
         """
-        self._lost = lost or {}
-        found = self._hang.look(ranks, self._latest, everyone, self._lost)
+        self._gone = gone or {}
+        found = self._hang.look(ranks, self._latest, everyone, self._gone)
         if found is None:
             return None
         told = self._told(found)
@@ -109,7 +108,7 @@ class RunDiagnosis:
     def verdict(self) -> Verdict:
         """On the latest steps and what holds now."""
         told = verdict(self.shares, self._current(), self._throttled())
-        return with_lost(in_first_step(told, self.standstill), self._lost, self._nodes)
+        return with_gone(in_first_step(told, self.standstill), self._gone, self._nodes)
 
     def _take(self, step: JobStep) -> list[Finding]:
         self._thinning.learn(step)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ring_histories import Story, history
 
+from paceline_exporters.diagnosis.endings import Ending
 from paceline_exporters.diagnosis.hang import (
     BETWEEN_SECONDS,
     ELSEWHERE_SECONDS,
@@ -129,6 +130,11 @@ def test_in_the_first_step_a_rank_has_less_time_where_the_others_are_past_it(pha
     assert HangWatch().look(ranks(101.0, 20.0), [], everyone=True) is not None
 
 
+def test_a_rank_that_is_restarted_alone_has_all_the_time_of_a_first_step() -> None:
+    ranks = everyone("backward", 500.0, step=300) | {2: Progress(0, "forward", FIRST_SECONDS - 1)}
+    assert HangWatch().look(ranks, LATEST, everyone=True) is None
+
+
 def test_who_evaluates_before_the_first_step_has_the_time_of_an_evaluation() -> None:
     ranks = everyone("backward", 200.0, step=0) | {0: Progress(0, "evaluation", 250.0)}
     assert HangWatch().look(ranks, [], everyone=True) is None
@@ -144,16 +150,25 @@ def test_waiting_for_ranks_that_are_not_seen_takes_longer() -> None:
 def test_a_rank_that_was_killed_is_the_one_waited_for() -> None:
     others = {rank: place for rank, place in everyone("backward", 11.0).items() if rank != 2}
     watch = HangWatch()
-    finding = watch.look(others, LATEST, everyone=True, lost={2: 100})
+    finding = watch.look(others, LATEST, everyone=True, gone={2: Ending(100)})
     assert finding is not None
     assert (finding.rank, finding.phase, finding.numbers["limit_seconds"]) == (2, "backward", LEAST_SECONDS)
-    assert watch.look(others, LATEST, everyone=True, lost={2: 100}) is None
+    assert watch.look(others, LATEST, everyone=True, gone={2: Ending(100)}) is None
+
+
+def test_at_the_end_of_a_run_one_rank_may_still_work() -> None:
+    watch = HangWatch()
+    finished = {rank: Ending(100, "finished") for rank in range(1, 4)}
+    last = {0: Progress(100, "pause", UNKNOWN_SECONDS - 1)}
+    assert watch.look(last, LATEST, everyone=True, gone=finished) is None
+    finding = watch.look({0: Progress(100, "backward", 11.0)}, LATEST, everyone=True, gone=finished)
+    assert finding is not None and finding.rank == 1  # the others ran out of data
 
 
 def test_in_the_first_step_nobody_waits_long_for_a_rank_that_was_killed() -> None:
     others = {0: Progress(0, "backward", ELSEWHERE_SECONDS + 1)}
     assert HangWatch().look(others, [], everyone=True) is None
-    assert HangWatch().look(others, [], everyone=True, lost={1: 0}) is not None
+    assert HangWatch().look(others, [], everyone=True, gone={1: Ending(0)}) is not None
 
 
 def test_a_standstill_is_told_once_and_the_next_again() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from ring_histories import Story, history
 
+from paceline_exporters.diagnosis.endings import Ending
 from paceline_exporters.diagnosis.hang import Progress
 from paceline_exporters.diagnosis.run import RunDiagnosis
 
@@ -91,7 +92,7 @@ def test_a_standstill_in_the_first_step_is_told_as_that(phase: str, summary: str
     assert diagnosis.stands(places, everyone=True) is not None
     told = diagnosis.verdict()
     assert (told.kind, told.summary, told.numbers) == ("hung", summary, {})
-    diagnosis.stands({0: places[0]}, everyone=True, lost={1: 0})
+    diagnosis.stands({0: places[0]}, everyone=True, gone={1: Ending(0)})
     summary = diagnosis.verdict().summary
     assert summary.startswith("Rank 1 ended without a word before its first step (killed?). ")
     assert summary.endswith(" The others have waited for 79 s, in backward.")
