@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.context import ForkServerContext
-from multiprocessing.synchronize import Event
+from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,12 @@ from paceline_exporters.rings import RingDirectory
 STEP_SECONDS = 0.01
 GAP_SECONDS = 0.005
 """Between scrapes."""
-RUNS = 8
+RUNS, RANKS = 8, 2
+"""That stand still, and ranks of each."""
 TRAINING_SECONDS = 3.0
 """Before a rank stops."""
 PATIENCE_SECONDS = 120.0
+STEP_PHASES = (layout.DATA_WAIT, layout.FORWARD, layout.BACKWARD, layout.OPTIMIZER)
 COUNT, HUNG = "paceline_steps_total", "paceline_run_hung"
 _STEP, _MONOTONIC = (layout.STEP_FIELDS.index(name) for name in ("step", "monotonic"))
 
@@ -38,7 +40,7 @@ def visible(context: ForkServerContext, seconds: float, directory: Path) -> dict
     """From the end of each step of a rank to the end of the first scrape that counts it."""
     ends: list[float] = []
     counts: list[float] = []
-    with _agent(directory) as agent, _ranks(context, 1, directory) as _:
+    with _agent(directory) as agent, _ranks(context, 1, 1, directory) as _:
         until = time.monotonic() + seconds
         while time.monotonic() < until or not (counts and counts[-1]):
             counts.append(sum(value for _, value in series(agent.scrape(), COUNT)))
@@ -57,12 +59,12 @@ def hang(context: ForkServerContext, directory: Path) -> dict[str, Any]:
     """From the last step of ranks that stop, alive and with locks held, to the first scrape that says so."""
     found: dict[str, float] = {}
     chance = random.Random(RUNS)
-    with _agent(directory) as agent, _ranks(context, RUNS, directory) as pids:
+    with _agent(directory) as agent, _ranks(context, RUNS, RANKS, directory) as pids:
         time.sleep(TRAINING_SECONDS)
-        for pid in pids:
+        for pid in pids[RANKS - 1 :: RANKS]:  # the last of each run; the others wait for it
             os.kill(pid, signal.SIGSTOP)
             time.sleep(chance.uniform(0.0, 2.0 / RUNS))
-        last = {run: max(steps.values()) for run, steps in _made(directory).items()}
+        last = {run: max(steps.values()) for (run, rank), steps in _made(directory).items() if rank == RANKS - 1}
         began = time.monotonic()
         while len(found) < RUNS:
             text, now = agent.scrape(), time.monotonic()
@@ -89,11 +91,23 @@ def _agent(directory: Path) -> Iterator[Exporter]:
 
 
 @contextmanager
-def _ranks(context: ForkServerContext, number: int, directory: Path) -> Iterator[Sequence[int]]:
-    """Process ids of so many runs of one rank, all of which made a step."""
-    begun = [context.Event() for _ in range(number)]
+def _ranks(context: ForkServerContext, runs: int, size: int, directory: Path) -> Iterator[Sequence[int]]:
+    """Process ids of so many runs' ranks, all of which made a step."""
+    begun = [context.Event() for _ in range(runs * size)]
+    gradients = [context.Barrier(size) for _ in range(runs)]
     ranks = [
-        context.Process(target=_train, args=(directory / "rings", f"run-{place}", event), daemon=True)
+        context.Process(
+            target=_train,
+            args=(
+                directory / "rings",
+                f"run-{place // size}",
+                place % size,
+                size,
+                gradients[place // size],
+                event,
+            ),
+            daemon=True,
+        )
         for place, event in enumerate(begun)
     ]
     for rank in ranks:
@@ -108,25 +122,47 @@ def _ranks(context: ForkServerContext, number: int, directory: Path) -> Iterator
             rank.join()
 
 
-def _train(rings: Path, run: str, begun: Event) -> None:
-    recorder = Recorder(rings, {"run_id": run, "rank": 0, "world_size": 1})
+def _train(rings: Path, run: str, rank: int, size: int, gradients: Barrier, begun: Event) -> None:
+    """As a plain loop under DDP writes its ring: each phase as it begins, then the step's record."""
+    recorder = Recorder(rings, {"run_id": run, "rank": rank, "world_size": size})
     step = 0
     while True:
         step += 1
-        known = {"step": step, "step_seconds": STEP_SECONDS, "wall": time.time(), "monotonic": time.monotonic()}
-        recorder.step([known.get(name, math.nan) for name in layout.STEP_FIELDS])
+        began = {}
+        for phase in STEP_PHASES:
+            began[phase] = recorder.since[phase] = time.monotonic()
+            if phase == layout.BACKWARD:
+                gradients.wait()
+            time.sleep(STEP_SECONDS / len(STEP_PHASES))
+        ended = time.monotonic()
+        recorder.step([_record(step, began, ended).get(name, math.nan) for name in layout.STEP_FIELDS])
+        recorder.since[layout.PAUSE] = ended
         begun.set()
-        time.sleep(STEP_SECONDS)
 
 
-def _made(directory: Path) -> dict[str, dict[int, float]]:
-    """By run, when each step ended, as its ring has it; monotonic seconds."""
+def _record(step: int, began: dict[int, float], ended: float) -> dict[str, float]:
+    ends = [*list(began.values())[1:], ended]
+    phases = {
+        f"{layout.PHASES[phase]}_seconds": end - began[phase] for phase, end in zip(began, ends, strict=True)
+    }
+    whole = {
+        "step": step,
+        "step_seconds": ended - began[STEP_PHASES[0]],
+        "pause_seconds": 0.0,
+        "other_seconds": 0.0,
+    }
+    return {**whole, **phases, "wall": time.time(), "monotonic": ended}
+
+
+def _made(directory: Path) -> dict[tuple[str, int], dict[int, float]]:
+    """By run and rank, when each step ended, as its ring has it; monotonic seconds."""
     made = {}
     rings = RingDirectory(directory / "rings")
     for reader in rings.scan().rings.values():
         header, (stop, _) = reader.header(), reader.cursors()
         assert header is not None
         rows = [row for row in reader.steps(max(0, stop - layout.STEP_CAPACITY), stop) if row is not None]
-        made[header.data["run_id"]] = {int(row[_STEP]): row[_MONOTONIC] for row in rows}
+        identity = header.data["run_id"], header.data["rank"]
+        made[identity] = {int(row[_STEP]): row[_MONOTONIC] for row in rows}
     rings.close()
     return made

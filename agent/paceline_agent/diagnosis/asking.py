@@ -109,4 +109,6 @@ def _runs(data: Mapping[str, Any]) -> list[str]:
 
 def _progress(data: Mapping[str, Any]) -> Progress:
     seconds = float(require(data, "seconds", (int, float)))
-    return Progress(require(data, "step", int), require(data, "phase", str), seconds)
+    age = data.get("step_age")  # an older agent's answer has none
+    step_age = None if age is None else float(require(data, "step_age", (int, float)))
+    return Progress(require(data, "step", int), require(data, "phase", str), seconds, step_age)

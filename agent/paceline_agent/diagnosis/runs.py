@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from paceline_exporters.attach import layout
+from paceline_exporters.diagnosis.endings import Ending, last_word
 from paceline_exporters.diagnosis.evidence import Evidence
 from paceline_exporters.diagnosis.explanation import Explanation, RankState, explain, told
 from paceline_exporters.diagnosis.findings import Finding
@@ -60,20 +61,24 @@ class Place:
     step: int | None = None
     monotonic: float = math.nan
     """When its latest step ended, seconds."""
-    ended: bool = False
-    """Training ended, and did not begin again."""
+    word: str = ""
+    """How training ended, as the rank says; empty: it goes on, or the rank was killed."""
     rows: list[StepRow] = field(default_factory=list)
     """What the latest look took over."""
 
     @property
     def training(self) -> bool:
         """Whether steps are still to be expected."""
-        return self.follower.alive and not self.ended
+        return self.follower.alive and not self.word
+
+    @property
+    def lost(self) -> bool:
+        """Whether its process ended without a word; of a file that is gone that is not known."""
+        return not (self.follower.alive or self.follower.broken or self.word)
 
     def take(self, news: News) -> None:
         """What is new in its ring."""
-        for event in news.events:
-            self.ended = event.kind == "end" or (self.ended and event.kind != "first_step")
+        self.word = last_word(news.events, self.word)
         self.rows += news.rows
         for row in news.rows:
             if row[_STEP] - row[_STEP] == 0.0:
@@ -162,7 +167,7 @@ class Runs:
             if run is None:
                 return None
             with self._followers.lock:
-                states = [_state(number, place.follower) for number, place in sorted(run.ranks.items())]
+                states = [_state(number, place) for number, place in sorted(run.ranks.items())]
             return explain(run.diagnosis, run.run_id, run.attempt, run.world_size, states)
 
     def steps(self, run_id: str, last: int) -> tuple[list[RingReport], dict[int, Progress]] | None:
@@ -207,9 +212,12 @@ class Runs:
             self._runs[run_id] = run
             if before is not None:
                 run.counts, run.durations = before.counts, before.durations
+                if before.attempt == attempt:
+                    run.ranks |= _survivors(before, number)
         place = run.ranks[number] = Place(follower)
         run.diagnosis.expect(len(run.ranks), run.world_size)
-        run.diagnosis.place(number, text(follower.data, "node"))
+        for rank, one in run.ranks.items():
+            run.diagnosis.place(rank, text(one.follower.data, "node"))
         return place
 
     def _feed(self, run: Run) -> None:
@@ -232,7 +240,11 @@ class Runs:
         for number, place in run.ranks.items():
             run.diagnosis.saw(number, self._evidence_of(text(place.follower.data, "gpu_uuid")))
         progress = self._progress(run)
-        finding = run.diagnosis.stands(progress, everyone=len(progress) >= run.world_size)
+        # Of a file that is gone it is not known how its rank ended, but it trains no more.
+        over = {number: place for number, place in run.ranks.items() if not place.training}
+        gone = {n: Ending(one.step or 0, one.word) for n, one in over.items() if not one.follower.broken}
+        everyone = len(progress) + len(over) >= run.world_size
+        finding = run.diagnosis.stands(progress, everyone, gone)
         if finding is not None:
             self._count(run, [finding])
             paths = {number: run.ranks[number].follower.reader.path for number in progress}
@@ -256,24 +268,35 @@ class Runs:
         return now < max(signs) + self._keep_ended_seconds
 
 
+def _survivors(run: Run, restarted: int) -> dict[int, Place]:
+    """Where one rank was restarted alone, the others live and go on: their rings are not met again."""
+    return {rank: place for rank, place in run.ranks.items() if place.follower.alive and rank != restarted}
+
+
 def known(row: StepRow) -> FieldValues:
     """The record's known fields by name, of those that a diagnosis reads."""
     return {name: value for index, name in _READ if (value := row[index]) - value == 0.0}
 
 
 def progress(place: Place) -> Progress | None:
-    """Where the rank is now; None before its first step."""
-    if place.step is None:
-        return None
+    """Where the rank is now; None where its ring cannot tell."""
     try:
         phase, since = place.follower.reader.phase()
     except OSError:  # one failing file costs itself only
         return None
-    # A ring that does not say (an older version's) is where its latest step ended.
-    seconds = time.monotonic() - (since if phase else place.monotonic)
+    seconds = time.monotonic() - since if phase else _unsaid_seconds(place)
     if not seconds >= 0.0:  # unknown, or of another boot
         return None
-    return Progress(place.step, phase, seconds)
+    age = time.monotonic() - place.monotonic
+    return Progress(place.step or 0, phase, seconds, age if age >= 0.0 else None)
+
+
+def _unsaid_seconds(place: Place) -> float:
+    """A ring that does not say (an older version's, or training has not begun) is where its latest step ended, or
+    where it was made: with DDP, before the first batch."""
+    if place.step is None:
+        return time.time() - place.follower.created
+    return time.monotonic() - place.monotonic
 
 
 def _entry(run: Run) -> dict[str, Any]:
@@ -289,9 +312,10 @@ def _entry(run: Run) -> dict[str, Any]:
     }
 
 
-def _state(number: int, follower: Follower) -> RankState:
+def _state(number: int, place: Place) -> RankState:
+    follower = place.follower
     events = [] if follower.broken else told(follower.reader.events(0))
-    return RankState(number, text(follower.data, "node"), follower.alive, events)
+    return RankState(number, text(follower.data, "node"), follower.alive, events, place.lost, place.step)
 
 
 def _report(follower: Follower, run: Run, number: int, last: int) -> RingReport | None:

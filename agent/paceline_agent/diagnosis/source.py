@@ -8,6 +8,7 @@ from typing import get_args
 from paceline_exporters.diagnosis.findings import FindingKind, VerdictKind
 from paceline_exporters.metrics import Family, Samples
 
+from .blame import Blame, blamed
 from .runs import Run, Runs
 
 KINDS: Sequence[str] = get_args(FindingKind)
@@ -24,7 +25,9 @@ FINDINGS = Family(
     "",
     (*RUN, "kind"),
 )
-HUNG = Family("paceline_run_hung", "1 while the run stands still, else 0.", "gauge", "", RUN)
+HUNG = Family(
+    "paceline_run_hung", "1 while the run stands still, also in its first step, else 0.", "gauge", "", RUN
+)
 SHARE = Family(
     "paceline_run_time_ratio",
     "Where the time of the latest steps goes, as a share of the step; communication: what nothing hides.",
@@ -39,6 +42,13 @@ STRAGGLER = Family(
     "ratio",
     (*RUN, "rank"),
 )
+STRAGGLER_INFO = Family(
+    "paceline_rank_straggler_info",
+    "Of a straggler the phase that costs most, and its cause; absent where the rank is none.",
+    "info",
+    "",
+    (*RUN, "rank", "phase", "cause"),
+)
 DURATION = Family(
     "paceline_run_step_duration_seconds", "Steps of the run by their length.", "histogram", "seconds", RUN
 )
@@ -50,19 +60,24 @@ class DiagnosisSource:
     name = "diagnosis"
     period_seconds = 1.0
     deadline_seconds = 2.0
-    families = (VERDICT, FINDINGS, HUNG, SHARE, STRAGGLER, DURATION)
+    families = (VERDICT, FINDINGS, HUNG, SHARE, STRAGGLER, STRAGGLER_INFO, DURATION)
 
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
         self._turn = 0
         self._verdicts: dict[str, str] = {}
+        self._blamed: dict[str, dict[int, Blame]] = {}
 
     def sample(self) -> Samples:
         """Raises OSError where the ring directory cannot be read."""
         samples = Samples()
         runs = self._runs.look()
         if self._turn % VERDICT_EVERY == 0 or self._verdicts.keys() != {run.run_id for run in runs}:
-            self._verdicts = {run.run_id: run.diagnosis.verdict().kind for run in runs}
+            verdicts = {run.run_id: run.diagnosis.verdict() for run in runs}
+            self._verdicts = {name: told.kind for name, told in verdicts.items()}
+            self._blamed = {
+                name: blamed(told.findings, self._blamed.get(name, {})) for name, told in verdicts.items()
+            }
         self._turn += 1
         for run in runs:
             self._add(samples, run)
@@ -86,3 +101,5 @@ class DiagnosisSource:
         costs = run.diagnosis.stragglers
         for rank in run.ranks:
             samples.add(STRAGGLER, costs.get(rank, 0.0), run.run_id, str(rank))
+        for rank, blame in self._blamed[run.run_id].items():
+            samples.add(STRAGGLER_INFO, 1, run.run_id, str(rank), *blame)

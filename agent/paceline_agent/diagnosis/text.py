@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
+from paceline_exporters.diagnosis.endings import Ending
 from paceline_exporters.diagnosis.evidence import MEANING
 from paceline_exporters.diagnosis.explanation import Explanation
 from paceline_exporters.diagnosis.findings import Finding
@@ -36,8 +37,13 @@ def _head(told: Explanation) -> Iterator[str]:
     yield (
         f"{told.run_id}: {told.verdict.kind.replace('_', ' ')} "
         f"({seen} of {told.world_size} ranks on {nodes} {'node' if nodes == 1 else 'nodes'}, {steps}{attempt}"
-        f"{'' if told.alive else ', no rank lives'})"
+        f"{'' if told.alive else ', no rank lives'}{_lost(told)})"
     )
+
+
+def _lost(told: Explanation) -> str:
+    ranks = [one.rank for one in told.ranks if one.lost]
+    return f", {_ranks(ranks)} ended without a word" if ranks else ""
 
 
 def _verdict(told: Explanation) -> Iterator[str]:
@@ -104,6 +110,7 @@ def _events(told: Explanation) -> Iterator[str]:
         for one in told.ranks
         for event in one.events
     ]
+    lines += [f"  rank {one.rank} on {one.node}: {Ending(one.step or 0)}" for one in told.ranks if one.lost]
     if lines:
         yield "Events"
     yield from lines

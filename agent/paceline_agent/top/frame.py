@@ -30,6 +30,8 @@ VERDICT_STYLES = {"healthy": "green", "compute_bound": "green", "hung": "bold re
 FRAME_LINES_PER_RUN = 3
 """Title, verdict, header."""
 THROTTLED = 0.05
+MARKED = ("slow", "hung", "lost")
+"""States of ranks that are never among the hidden."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,15 @@ class Row:
         if self.away:
             return "away"
         if not self.rank.alive:
-            return "ended"
+            return "lost" if self.rank.lost else "ended"
+        if self.rank.rank in self.run.hung:
+            return "hung"
         return "slow" if self.slow else ""
+
+    @property
+    def marked(self) -> bool:
+        """Whether it is one to look at."""
+        return self.state in MARKED
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,14 @@ def _memory(row: Row) -> str:
     return UNKNOWN if used is None or not total else f"{used / total:.0%}"
 
 
+def _time(row: Row) -> Text:
+    """Of a step; where the run stands still, since the latest one ended."""
+    place = row.rank.place
+    if not row.run.diagnosis.hung or place is None:
+        return Text(seconds(row.rank.step_seconds))
+    return Text(seconds(place.seconds if place.step_age is None else place.step_age), "bold red")
+
+
 def _throttle(row: Row) -> Text:
     share = row.rank.evidence.get("gpu_throttled_ratio")
     return Text(UNKNOWN if share is None else f"{share:.0%}", "red" if (share or 0.0) >= THROTTLED else "")
@@ -106,11 +123,14 @@ def _slow(row: Row) -> Text:
 
 COLUMNS: Sequence[Column] = (
     Column(
-        "RANK", 5, 0, lambda row: Text(f"{'!' if row.slow else ' '}{row.rank.rank}", "red" if row.slow else "")
+        "RANK",
+        5,
+        0,
+        lambda row: Text(f"{'!' if row.marked else ' '}{row.rank.rank}", "red" if row.marked else ""),
     ),
     Column("NODE", 14, 6, _cell(lambda row: printable(row.rank.node)), right=False),
     Column("STEP", 8, 0, _cell(lambda row: UNKNOWN if row.rank.step is None else str(row.rank.step))),
-    Column("TIME", 8, 1, _cell(lambda row: seconds(row.rank.step_seconds))),
+    Column("TIME", 8, 1, _time),
     Column("PHASES", BAR_CELLS, 3, _bar, right=False),
     Column("EXPOSED", 7, 5, _cell(_exposed)),
     Column("TOK/S", 7, 4, _cell(lambda row: scaled(row.rank.tokens_per_second))),
@@ -142,13 +162,17 @@ class Frame:
     def _lines(self, width: int, height: int | None) -> Iterator[Text]:
         nodes, runs = self.cluster.nodes, sorted(self.cluster.runs.values(), key=lambda run: run.run_id)
         yield Text(f"paceline top: {_count(len(nodes), 'node')}, {_count(len(runs), 'run')}; {LEGEND}", "bold")
+        live, ended = [run for run in runs if run.alive], [run for run in runs if not run.alive]
         room = None
-        if height is not None and runs:
-            fixed = 1 + len(nodes) + FRAME_LINES_PER_RUN * len(runs)
-            room = max(1, (height - fixed) // len(runs))
-        for run in runs:
+        if height is not None:
+            left = height - 1 - len(nodes)
+            # First a rank of each run that lives, then those that ended, then all the other ranks.
+            ended = ended[: max(0, left - (FRAME_LINES_PER_RUN + 1) * len(live))]
+            room = max(1, (left - len(ended)) // max(1, len(live)) - FRAME_LINES_PER_RUN)
+        for run in live:
             yield from _title(run)
             yield from self._table(run, width, room)
+        yield from map(_ended, ended)
         for node in nodes.values():
             yield _node(node)
 
@@ -157,9 +181,9 @@ class Frame:
         yield _line(columns, [Text(column.title) for column in columns], "dim")
         rows = [self._row(run, rank) for _, rank in sorted(run.ranks.items())]
         if room is not None and len(rows) > room:
-            # Those that hold the others up are never among the hidden.
-            shown = sorted(rows, key=lambda row: (row.state != "slow", row.rank.rank))[: max(0, room - 1)]
-            rows_left = len(rows) - len(shown)
+            # Those that hold the others up are never among the hidden; where there is one line, it is theirs.
+            shown = sorted(rows, key=lambda row: (not row.marked, row.rank.rank))[: max(1, room - 1)]
+            rows_left = len(rows) - len(shown) if room > len(shown) else 0
             rows = sorted(shown, key=lambda row: row.rank.rank)
         else:
             rows_left = 0
@@ -197,13 +221,19 @@ def _line(columns: Sequence[Column], cells: Sequence[Text], style: str) -> Text:
 
 
 def _title(run: LiveRun) -> Iterator[Text]:
-    verdict = run.diagnosis.verdict()
-    kind = verdict.kind.replace("_", " ")
-    ended = "" if run.alive else ", ended"
     title = Text(f"{printable(run.run_id)}  ", "bold")
-    yield title.append(f"{len(run.ranks)} of {run.world_size} ranks{ended}", "not bold")
-    style = VERDICT_STYLES.get(verdict.kind, "bold yellow")
-    yield Text("  ").append(kind, style).append(f": {printable(verdict.summary)}")
+    yield title.append(f"{len(run.ranks)} of {run.world_size} ranks", "not bold")
+    yield Text("  ").append_text(_verdict(run))
+
+
+def _ended(run: LiveRun) -> Text:
+    return Text(f"{printable(run.run_id)}  ended, ", "dim").append_text(_verdict(run))
+
+
+def _verdict(run: LiveRun) -> Text:
+    verdict = run.diagnosis.verdict()
+    kind, style = verdict.kind.replace("_", " "), VERDICT_STYLES.get(verdict.kind, "bold yellow")
+    return Text().append(kind, style).append(f": {printable(verdict.summary)}")
 
 
 def _node(node: Node) -> Text:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from paceline_exporters.diagnosis.endings import Ending, last_word
 from paceline_exporters.diagnosis.evidence import Evidence
 from paceline_exporters.diagnosis.hang import PHASE_FIELDS, Progress
 from paceline_exporters.diagnosis.replay import values_of
@@ -30,12 +31,21 @@ class LiveRank:
     """URL of the agent that sees it."""
     ring: str
     alive: bool = True
+    word: str = ""
+    """How training ended, as the rank says; empty: it goes on, or the rank was killed."""
     step: int | None = None
+    place: Progress | None = None
+    """Where it is now; None where that is not known."""
     next_record: int = 0
     exposed_seconds: float | None = None
     """Communication not hidden in the latest step in which DDP measured it."""
     evidence: Evidence = field(default_factory=dict)
     recent: deque[Mapping[str, float]] = field(default_factory=lambda: deque(maxlen=RECENT_STEPS))
+
+    @property
+    def lost(self) -> bool:
+        """Whether its process ended without a word."""
+        return not self.alive and not self.word
 
     @property
     def step_seconds(self) -> float | None:
@@ -73,6 +83,14 @@ class LiveRun:
         """Whether a rank that is seen lives."""
         return any(rank.alive for rank in self.ranks.values())
 
+    @property
+    def hung(self) -> Collection[int]:
+        """Ranks to look at in a standstill: the one that is behind, or all."""
+        standstill = self.diagnosis.standstill
+        if standstill is None:
+            return ()
+        return self.ranks.keys() if standstill.rank is None else (standstill.rank,)
+
     def take(self, agents: Mapping[str, Steps]) -> None:
         """What agents, by URL, say now; records that were seen before are left out.
 
@@ -90,11 +108,15 @@ class LiveRun:
                 self._meet(agent, report)
                 records += self._news(report)
         self.diagnosis.expect(len(self.ranks), self.world_size)
-        for _, rank, values in sorted(records, key=lambda record: record[:2]):
-            self.diagnosis.add(rank, values)
+        for _, number, values in sorted(records, key=lambda record: record[:2]):
+            self.diagnosis.add(number, values)
         self._places |= {agent: steps.progress for agent, steps in agents.items()}
         places = {rank: place for one in self._places.values() for rank, place in one.items()}
-        self.diagnosis.stands(places, everyone=len(places) >= self.world_size)
+        for number, rank in self.ranks.items():
+            rank.place = places.get(number)
+        over = {number: rank for number, rank in self.ranks.items() if rank.word or not rank.alive}
+        gone = {number: Ending(rank.step or 0, rank.word) for number, rank in over.items()}
+        self.diagnosis.stands(places, everyone=len(places) + len(gone) >= self.world_size, gone=gone)
 
     def lose(self, agent: str) -> None:
         """The agent is away: where its ranks are is not known."""
@@ -115,6 +137,7 @@ class LiveRun:
             rank = self.ranks[report.rank] = LiveRank(report.rank, report.node, agent, report.ring)
             self.diagnosis.place(report.rank, report.node)
         rank.agent, rank.alive = agent, report.alive
+        rank.word = last_word(report.events)
         self.world_size = report.world_size
         if report.window is not None:
             rank.evidence = report.window.evidence

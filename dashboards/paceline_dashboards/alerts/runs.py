@@ -15,6 +15,11 @@ _NEVER_BEGAN = (
     " unless on (run_id) paceline_step_timestamp_seconds"
 )
 _PACE = "run:paceline_step_samples:pace5m"
+_STRAGGLER_CAUSE = (
+    '{{ range query (printf "max by (phase, cause) (paceline_rank_straggler_info{run_id=%q,rank=%q})" '
+    "$labels.run_id $labels.rank) }} It is slower in {{ .Labels.phase }}, cause: {{ .Labels.cause }}.{{ end }}"
+)
+"""Not labels of the alert: a cause that is found later would begin its time anew. Begins with a blank."""
 
 RUNS = (
     Alert(
@@ -44,9 +49,8 @@ RUNS = (
         "5m",
         "Rank {{ $labels.rank }} of run {{ $labels.run_id }} costs all others {{ $value | humanizePercentage }} "
         "of every step.",
-        "All ranks wait for it. `paceline explain {{ $labels.run_id }}` says whether data, compute, "
-        "communication, a throttled GPU, a degraded NIC or a neighbour is behind it; the Job dashboard leads to "
-        "its node.",
+        f"All ranks wait for it.{_STRAGGLER_CAUSE} `paceline explain {{{{ $labels.run_id }}}}` has the numbers "
+        "behind it, and what to do; the Job dashboard leads to its node.",
     ),
     Alert(
         "PacelineThroughputRegression",

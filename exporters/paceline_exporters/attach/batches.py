@@ -49,6 +49,7 @@ def watched_next(original: Any) -> Any:
             return original(self)
         if not step.running:
             _describe(self)
+            step.foretell()
         began = _now()
         step.since[DATA_WAIT] = began
         counts = None

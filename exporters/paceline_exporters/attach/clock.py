@@ -170,6 +170,12 @@ class Clock(Step):
         self.count = 0
         return True
 
+    def foretell(self) -> None:
+        """A batch is fetched before training begins: where DDP made the ring, say already what the rank does."""
+        ring = session.made()
+        if ring is not None:
+            self.since = ring.since
+
     def leave(self, wait: bool) -> None:
         """Training ended, or goes on under somebody else: write what is pending, forget the unfinished step."""
         if self.late is not None and self.running:

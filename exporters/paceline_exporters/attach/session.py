@@ -61,6 +61,11 @@ def recorder() -> Recorder | None:
     return _recorder if _recorder is not None and _recorder.writable else None
 
 
+def made() -> Recorder | None:
+    """This process's recorder where it was made already."""
+    return None if _recorder is _NOT_MADE else recorder()
+
+
 def event(kind: str, step: float = float("nan"), **detail: Any) -> None:
     """Record an event; a failure is said once and never raised."""
     try:

@@ -53,6 +53,10 @@ class RankState:
     alive: bool
     events: Sequence[Event] = ()
     """Those of TOLD_EVENTS."""
+    lost: bool = False
+    """Its process ended, and its training had not: it was killed."""
+    step: int | None = None
+    """The latest optimizer step that it ended; None before the first, and where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,8 @@ def _rank(data: Mapping[str, Any]) -> RankState:
         node=require(data, "node", str),
         alive=require(data, "alive", bool),
         events=[Event.decode(one) for one in require(data, "events", list)],
+        lost=require(data, "lost", bool) if "lost" in data else False,
+        step=None if data.get("step") is None else require(data, "step", int),
     )
 
 

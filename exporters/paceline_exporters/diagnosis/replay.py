@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeGuard
 
 from ..messages import RingReport, Window
+from .endings import Ending, last_word
 from .explanation import Explanation, RankState, explain, told
 from .findings import Finding
 from .hang import Progress
@@ -30,8 +31,9 @@ def replay(
 ) -> Explanation:
     """Of the newest attempt among the reports, which are of one run; several of one ring are one after the other.
 
-    `progress`: where the ranks that live are now; `before`: what was found earlier, by whoever was there, kept as
-    far as it is about steps before the first one replayed. Raises ValueError where there is no report.
+    `progress`: where the ranks that live are now, None where nobody looked; `before`: what was found earlier, by
+    whoever was there, kept as far as it is about steps before the first one replayed.
+    Raises ValueError where there is no report.
     """
     attempt = max(report.attempt for report in reports)
     mine = [report for report in reports if report.attempt == attempt]
@@ -48,18 +50,26 @@ def replay(
     records = sorted(_records(mine), key=lambda record: record[:2])
     for _, rank, values in records:
         diagnosis.add(rank, values)
-    if progress:
-        diagnosis.stands(progress, everyone=len(progress) >= world_size)
+    states = [_state(rank, ranks[rank], progress is not None) for rank in sorted(ranks)]
+    if progress is not None:
+        gone = {
+            one.rank: Ending(one.step or 0, word)
+            for one in states
+            if (word := last_word(one.events)) or not one.alive
+        }
+        diagnosis.stands(progress, everyone=len(progress) + len(gone) >= world_size, gone=gone)
     first = records[0][0] if records else 0.0
     earlier = [finding for finding in before if finding.since_step < first]
-    states = [_state(rank, ranks[rank]) for rank in sorted(ranks)]
     return explain(diagnosis, mine[0].run_id, attempt, world_size, states, earlier)
 
 
-def _state(rank: int, reports: Sequence[RingReport]) -> RankState:
-    """Of one rank, all reports on it taken together."""
-    events = told(event for report in reports for event in report.events)
-    return RankState(rank, reports[-1].node, any(report.alive for report in reports), events)
+def _state(rank: int, reports: Sequence[RingReport], seen: bool) -> RankState:
+    """Of one rank, all reports on it taken together; `seen`: somebody looked whether it lives."""
+    events = [event for report in reports for event in report.events]
+    alive = any(report.alive for report in reports)
+    step = max((int(step) for step, _, _ in _records(reports)), default=None)
+    lost = seen and not alive and not last_word(events)
+    return RankState(rank, reports[-1].node, alive, told(events), lost, step)
 
 
 def values_of(window: Window, first: int) -> Iterator[FieldValues]:

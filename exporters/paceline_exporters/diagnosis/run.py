@@ -8,8 +8,10 @@ from dataclasses import replace
 
 from .causes import explained
 from .communication import CommunicationWatch
+from .endings import Ending, with_gone
 from .evidence import Evidence
 from .findings import Finding, Verdict
+from .firststep import in_first_step
 from .hang import HangWatch, Progress
 from .jobsteps import Alignment, FieldValues, JobStep
 from .regression import RegressionWatch
@@ -35,6 +37,7 @@ class RunDiagnosis:
         self.evidence: dict[int, Evidence] = {}
         """What each rank's node saw lately."""
         self._alone = False
+        self._gone: Mapping[int, Ending] = {}
         self._nodes: dict[int, str] = {}
         self._latest: deque[JobStep] = deque(maxlen=LATEST_STEPS)
         self._shares: deque[StepShares] = deque(maxlen=LATEST_STEPS)
@@ -62,12 +65,15 @@ class RunDiagnosis:
         self._alignment.add(rank, values)
         return [finding for step in self._alignment.ready() for finding in self._take(step)]
 
-    def stands(self, ranks: Mapping[int, Progress], everyone: bool) -> Finding | None:
+    def stands(
+        self, ranks: Mapping[int, Progress], everyone: bool, gone: Mapping[int, Ending] | None = None
+    ) -> Finding | None:
         """Where the ranks that live and train are now; a standstill that was not told before.
 
-        `everyone`: these are all ranks of the run.
+        `everyone`: no other rank of the run lives and trains; `gone`: ranks that train no more.
         """
-        found = self._hang.look(ranks, self._latest, everyone)
+        self._gone = gone or {}
+        found = self._hang.look(ranks, self._latest, everyone, self._gone)
         if found is None:
             return None
         told = self._told(found)
@@ -90,13 +96,19 @@ class RunDiagnosis:
         return {rank: share for rank, _, share in reversed(self._straggler.current())}
 
     @property
+    def standstill(self) -> Finding | None:
+        """While the run stands still: since when, and on which rank."""
+        return self._hang.current
+
+    @property
     def hung(self) -> bool:
         """Whether the run stands still."""
-        return self._hang.standing is not None
+        return self.standstill is not None
 
     def verdict(self) -> Verdict:
         """On the latest steps and what holds now."""
-        return verdict(self.shares, self._current(), self._throttled())
+        told = verdict(self.shares, self._current(), self._throttled())
+        return with_gone(in_first_step(told, self.standstill), self._gone, self._nodes)
 
     def _take(self, step: JobStep) -> list[Finding]:
         self._thinning.learn(step)
@@ -125,11 +137,12 @@ class RunDiagnosis:
                 share = slow.get((finding.rank, finding.phase))
             elif finding.kind == "regression":
                 share = longer.get(finding.since_step)
-            elif self._communication.current if finding.kind == "communication" else self.hung:
+            elif finding.kind == "communication" and self._communication.current:
                 share = finding.share
             if share is not None:
                 kept.append(self._told(replace(finding, share=share)))
-        return kept
+        hang = self.standstill
+        return kept if hang is None else [*kept, self._told(hang)]
 
     def _throttled(self) -> dict[int, float]:
         name = "gpu_throttled_ratio"

@@ -14,6 +14,7 @@ from ring_histories import Story
 
 from paceline_agent.diagnosis.runs import FIELDS, Runs
 from paceline_agent.diagnosis.source import DiagnosisSource
+from paceline_agent.diagnosis.text import text
 from paceline_exporters.attach import layout
 from paceline_exporters.diagnosis.findings import Finding
 from paceline_exporters.following import Followers
@@ -27,6 +28,16 @@ def runs(rings: Path) -> Iterator[Runs]:
     one = Runs(Followers(rings), lambda _: {"cpu_pressure_ratio": 0.1})
     yield one
     one.close()
+
+
+def doing(rings: Path, ring: str, **phases: float) -> None:
+    """Write into a ring what its rank does: when it began each phase, seconds ago."""
+    began = [0.0] * len(layout.PHASES)
+    for phase, seconds in phases.items():
+        began[layout.PHASES.index(phase)] = time.monotonic() - seconds
+    with (rings / f"{ring}.ring").open("r+b") as file:
+        file.seek(layout.SINCE_OFFSET)
+        file.write(layout.SINCE.pack(*began))
 
 
 def scraped(source: DiagnosisSource) -> str:
@@ -96,6 +107,25 @@ def test_a_restart_that_the_launcher_did_not_count_begins_anew_too(runs: Runs, t
     told = runs.explain("run-1")
     assert told is not None
     assert (told.steps, told.alive, run.counts["straggler"]) == ((1, 40), True, 1)
+
+
+def test_a_rank_that_is_restarted_alone_finds_the_others(runs: Runs, trainer: Any) -> None:
+    ranks = [trainer(rank=rank, world_size=4) for rank in range(4)]
+    slow = Story(1, ranks=4, step_seconds=0.5, fault="forward", slow_rank=1, by=0.3, onset=200)
+    play(ranks, slow, range(1, 101))
+    runs.look()
+    ranks[3].kill()
+    runs.look()
+    ranks[3] = trainer(rank=3, world_size=4)
+    play(ranks, slow, range(101, 301))
+    (run,) = runs.look()
+    assert sorted(run.ranks) == [0, 1, 2, 3]
+    assert run.diagnosis.stragglers.keys() == {1}
+    told = runs.explain("run-1")
+    assert told is not None
+    assert (told.unseen, [one.lost for one in told.ranks]) == ([], [False] * 4)
+    (blamed,) = (one for one in told.verdict.findings if one.kind == "straggler")
+    assert blamed.node == "node-a"
 
 
 def test_files_outlive_their_processes_and_tell_how_they_ended(rings: Path, trainer: Any) -> None:
@@ -168,23 +198,76 @@ def test_a_standstill_is_told_once_with_the_rings(rings: Path, trainer: Any) -> 
     source.close()
 
 
+def test_a_standstill_in_the_first_step_is_told(runs: Runs, rings: Path, trainer: Any) -> None:
+    ranks = [trainer(rank=0), trainer(rank=1)]
+    doing(rings, ranks[0].ring, forward=75, backward=70)
+    doing(rings, ranks[1].ring, data_wait=76, forward=75)
+    assert 'paceline_run_hung{run_id="run-1"} 1' in scraped(DiagnosisSource(runs))
+    told = runs.explain("run-1")
+    assert told is not None
+    assert told.verdict.kind == "hung"
+    assert told.verdict.summary == "Rank 1 has made no progress for 75 s, in forward of its first step."
+    assert told.verdict.numbers == {}
+    (finding,) = told.history
+    assert (finding.rank, finding.phase, finding.since_step) == (1, "forward", 1)
+
+
+def test_a_rank_that_was_killed_is_the_one_waited_for(runs: Runs, rings: Path, trainer: Any) -> None:
+    ranks = [trainer(rank=0), trainer(rank=1)]
+    play(ranks, Story(1, ranks=2, steps=30, step_seconds=0.05))
+    doing(rings, ranks[0].ring, backward=11)
+    ranks[1].kill()
+    runs.look()
+    told = runs.explain("run-1")
+    assert told is not None
+    assert told.verdict.kind == "hung"
+    assert told.verdict.summary.startswith("Rank 1 on node-a ended without a word at step 30 (killed?). ")
+    answer = text(told)
+    assert "steps 1 to 30, rank 1 ended without a word)" in answer
+    assert "Events\n  rank 1 on node-a: ended without a word at step 30 (killed?)" in answer
+
+
+def test_a_rank_whose_training_ended_was_not_killed(runs: Runs, trainer: Any) -> None:
+    ranks = [trainer(rank=0), trainer(rank=1)]
+    play(ranks, Story(1, ranks=2, steps=30, step_seconds=0.05))
+    for one in ranks:
+        one.event("end", 30, how="finished")
+        one.kill()
+    runs.look()
+    told = runs.explain("run-1")
+    assert told is not None
+    assert not any(one.lost for one in told.ranks)
+    assert "without a word" not in text(told)
+
+
+def test_a_rank_that_has_not_said_what_it_does_is_where_its_ring_was_made(
+    runs: Runs, rings: Path, trainer: Any
+) -> None:
+    ranks = [trainer(rank=0), trainer(rank=1)]
+    doing(rings, ranks[0].ring, backward=5)
+    runs.look()
+    found = runs.steps("run-1", 1)
+    assert found is not None
+    places = found[1]
+    assert (places[0].step, places[0].phase) == (0, "backward")
+    assert (places[1].step, places[1].phase) == (0, "")
+    assert 0.0 <= places[1].seconds < 60.0
+
+
 def test_where_a_rank_is_comes_from_its_ring(runs: Runs, rings: Path, trainer: Any) -> None:
     one = trainer(rank=0, world_size=1)
     play([one], Story(1, ranks=1, steps=30))
     runs.look()
     found = runs.steps("run-1", 1)
     assert found is not None and found[1][0].phase == ""
-    began = [0.0] * len(layout.PHASES)
-    began[layout.FORWARD], began[layout.BACKWARD] = time.monotonic() - 8, time.monotonic() - 7
-    with (rings / f"{one.ring}.ring").open("r+b") as file:
-        file.seek(layout.SINCE_OFFSET)
-        file.write(layout.SINCE.pack(*began))
+    doing(rings, one.ring, forward=8, backward=7)
     runs.look()
     found = runs.steps("run-1", 1)
     assert found is not None
     place = found[1][0]
     assert (place.step, place.phase) == (30, "backward")
     assert place.seconds >= 7
+    assert place.step_age is not None and 0.0 <= place.step_age < 60.0
 
 
 def test_a_hostile_file_costs_itself_only(runs: Runs, rings: Path, trainer: Any) -> None:
@@ -196,16 +279,18 @@ def test_a_hostile_file_costs_itself_only(runs: Runs, rings: Path, trainer: Any)
 
 def test_metrics_of_a_run(runs: Runs, trainer: Any) -> None:
     play([trainer(rank=0), trainer(rank=1)], SLOW)
-    text = scraped(DiagnosisSource(runs))
-    assert 'paceline_run_verdict{run_id="run-1",verdict="straggler"} 1' in text
-    assert 'paceline_run_verdict{run_id="run-1",verdict="healthy"} 0' in text
-    assert 'paceline_run_findings_total{run_id="run-1",kind="straggler"} 1' in text
-    assert 'paceline_rank_straggler_ratio{run_id="run-1",rank="0"} 0.0' in text
+    served = scraped(DiagnosisSource(runs))
+    assert 'paceline_run_verdict{run_id="run-1",verdict="straggler"} 1' in served
+    assert 'paceline_run_verdict{run_id="run-1",verdict="healthy"} 0' in served
+    assert 'paceline_run_findings_total{run_id="run-1",kind="straggler"} 1' in served
+    assert 'paceline_rank_straggler_ratio{run_id="run-1",rank="0"} 0.0' in served
     share = next(
-        line for line in text.splitlines() if line.startswith("paceline_rank_straggler") and '"1"' in line
+        line for line in served.splitlines() if line.startswith("paceline_rank_straggler_r") and '"1"' in line
     )
     assert float(share.split()[1]) == pytest.approx(0.2, abs=0.05)
-    assert 'paceline_run_step_duration_seconds_count{run_id="run-1"} 300' in text
+    info = [line for line in served.splitlines() if line.startswith("paceline_rank_straggler_info")]
+    assert info == ['paceline_rank_straggler_info{run_id="run-1",rank="1",phase="forward",cause="compute"} 1']
+    assert 'paceline_run_step_duration_seconds_count{run_id="run-1"} 300' in served
 
 
 def test_durations_are_of_steps_not_of_ranks(runs: Runs, trainer: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -11,12 +12,13 @@ from paceline_agent.diagnosis.asking import Steps
 from paceline_agent.top.frame import COLUMNS, Frame, fitting, scaled, seconds
 from paceline_agent.top.scrape import Devices, Gpu
 from paceline_agent.top.watch import Answer, Cluster
-from paceline_exporters.messages import RingReport, Window
+from paceline_exporters.diagnosis.hang import Progress
+from paceline_exporters.messages import Event, RingReport, Window
 
 URL = "http://node-1:19470"
 
 
-def cluster(ranks: int = 16, node: str = "node-1") -> Cluster:
+def reports(ranks: int, node: str = "node-1", run_id: str = "run-1", alive: bool = True) -> list[RingReport]:
     rings = []
     for rank in range(ranks):
         columns = {
@@ -29,13 +31,25 @@ def cluster(ranks: int = 16, node: str = "node-1") -> Cluster:
             "ddp_exposed_seconds": [0.05] * 40,
         }
         window = Window(0, 39, columns, {"gpu_throttled_ratio": 0.25})
-        rings.append(RingReport(f"{rank}", "run-1", rank, ranks, 0, node, True, 1, window=window))
+        rings.append(RingReport(f"{run_id}/{rank}", run_id, rank, ranks, 0, node, alive, 1, window=window))
+    return rings
+
+
+def cluster(ranks: int = 16, node: str = "node-1") -> Cluster:
+    rings = reports(ranks, node)
     gpus = {f"GPU-{rank}": Gpu(0.97, 640.0, 61.0, 60e9, 80e9) for rank in range(ranks)}
     of_rank = {("run-1", rank): f"GPU-{rank}" for rank in range(ranks)}
     found = Cluster([URL])
     for at, received in ((1.0, 0.0), (2.0, 12.3e9)):
         devices = Devices(at, gpus, of_rank, rdma=True, received=received, sent=received / 2)
         found.take([Answer(URL, "", node, {"run-1": Steps(rings, {})}, frozenset({"run-1"}), devices)])
+    return found
+
+
+def runs(**steps: Steps) -> Cluster:
+    """Of one agent."""
+    found = Cluster([URL])
+    found.take([Answer(URL, "", "node-1", steps, frozenset(steps), Devices(1.0))])
     return found
 
 
@@ -92,6 +106,47 @@ def test_the_one_who_holds_up_the_others_is_never_hidden() -> None:
     rows = drawn(cluster(), 100, 9)
     assert any(row.startswith("   !9 ") for row in rows)
     assert any(row.strip() == "and 13 more ranks" for row in rows)
+
+
+def test_runs_that_ended_take_a_line_each_below_those_that_live() -> None:
+    ended = {name: Steps(reports(16, run_id=name, alive=False), {}) for name in ("a", "b")}
+    what = runs(**ended, c=Steps(reports(16, run_id="c"), {}))
+    rows = [row.rstrip() for row in drawn(what, 80, 14)]
+    assert rows[0].startswith("paceline top: 1 node, 3 runs")
+    assert rows[1] == "c  16 of 16 ranks"
+    assert rows[3].split()[0] == "RANK"
+    assert [row.split()[0] for row in rows[4:10]] == ["0", "1", "2", "3", "4", "!9"]
+    assert rows[10] == "  and 10 more ranks"
+    assert [row.split(": ")[0] for row in rows[11:13]] == ["a  ended, straggler", "b  ended, straggler"]
+    assert rows[13].split()[0] == "node-1"
+
+
+@pytest.mark.parametrize("height", [6, 7, 8])
+def test_the_last_line_is_that_of_the_one_who_holds_up_the_others(height: int) -> None:
+    what = runs(run=Steps(reports(16, run_id="run"), {}), old=Steps(reports(2, run_id="old", alive=False), {}))
+    rows = [row.rstrip() for row in drawn(what, 80, height)]
+    assert [row for row in rows if row.startswith("   !9 ")]
+    assert rows[-1].split()[0] == "node-1"
+
+
+@pytest.mark.parametrize("age", [None, 93.0])
+def test_a_rank_that_stands_still_is_marked_and_shows_for_how_long(age: float | None) -> None:
+    places = {rank: Progress(40, "backward", 90.0, age) for rank in range(16)}
+    places[5] = Progress(40, "data_wait", 91.0, age)
+    rows = [row.split() for row in drawn(runs(run=Steps(reports(16, run_id="run"), places)), 160)]
+    (stuck,) = (row for row in rows if row[0] == "!5")
+    assert (stuck[3], stuck[-1]) == (seconds(age or 91.0), "hung")
+    (other,) = (row for row in rows if row[0] == "6")
+    assert other[3] == seconds(age or 90.0)
+
+
+def test_a_rank_that_was_killed_is_marked() -> None:
+    rings = reports(3, run_id="run")
+    end = Event(1, "end", 1.0, 40.0, {"how": "finished"})
+    rings[0], rings[1] = replace(rings[0], alive=False), replace(rings[1], alive=False, events=(end,))
+    rows = [row.split() for row in drawn(runs(run=Steps(rings, {2: Progress(40, "forward", 1.0, 1.0)})), 160)]
+    assert [(row[0], row[-1]) for row in rows[4:6]] == [("!0", "lost"), ("1", "ended")]
+    assert "Rank 0 on node-1 ended without a word at step 40 (killed?)." in " ".join(rows[2])
 
 
 def test_names_cannot_write_to_the_terminal() -> None:

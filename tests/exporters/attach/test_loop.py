@@ -146,6 +146,23 @@ def test_an_evaluation_is_a_pause_whoever_says_so(rows: list[Row]) -> None:
     assert all(row["evaluation_seconds"] < 0.05 for step, row in by_step.items() if step not in (4, 6, 8, 10))
 
 
+EARLY = """
+from torch.utils.data import DataLoader, TensorDataset
+import torch
+from _paceline_attach import layout, session
+
+since = session.recorder().since  # as DDP's constructor makes it
+loader = iter(DataLoader(TensorDataset(torch.zeros(4, 2))))
+before = any(since)
+next(loader)
+print("RESULT", [int(before), int(since[layout.FORWARD] >= since[layout.DATA_WAIT] > 0.0)])
+"""
+
+
+def test_what_the_rank_does_is_said_before_the_first_backward_pass(attached: Job) -> None:
+    assert attached(EARLY).printed() == [0, 1]
+
+
 def test_a_checkpoint_is_a_pause_and_an_event(rows: list[Row], phases: Any) -> None:
     saved = {int(row["step"]) for row in rows if row["checkpoint_seconds"] > 0}
     assert saved == {8, 12}

@@ -100,6 +100,23 @@ def test_ranks_that_stand_still_are_the_verdict() -> None:
     assert [one.rank for one in told.verdict.findings if one.kind == "hang"] == [0]
 
 
+def test_a_rank_that_was_killed_is_told_where_somebody_looked() -> None:
+    killed = [replace(one, alive=one.rank != 2) for one in reports(replace(SLOW, fault=""))]
+    places = {rank: Progress(300, "backward", 12.0) for rank in (0, 1, 3)}
+    told = replay(killed, places)
+    assert told.verdict.kind == "hung"
+    assert told.verdict.summary.startswith("Rank 2 on node-1 ended without a word at step 300 (killed?). ")
+    assert [(one.rank, one.step) for one in told.ranks if one.lost] == [(2, 300)]
+    assert Explanation.decode(json.loads(json.dumps(told.encode()))).ranks == told.ranks
+    assert not any(one.lost for one in replay(killed).ranks)
+    ended = Event(1, "end", 1.0, 300.0, {"how": "finished"})
+    told = replay([replace(one, events=() if one.alive else (ended,)) for one in killed], places)
+    assert not any(one.lost for one in told.ranks)
+    assert told.verdict.summary.startswith(
+        "Rank 2 on node-1 ended at step 300 (finished). The others have waited "
+    )
+
+
 def test_a_json_round_trip_changes_nothing() -> None:
     event = Event(3, "exception", 1.0, 12.0, {"type": "ValueError"})
     told = replay(reports(SLOW, events=(event,)))

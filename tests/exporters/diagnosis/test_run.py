@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from ring_histories import Story, history
 
+from paceline_exporters.diagnosis.endings import Ending
 from paceline_exporters.diagnosis.hang import Progress
 from paceline_exporters.diagnosis.run import RunDiagnosis
 
@@ -71,8 +72,30 @@ def test_a_standstill_comes_before_everything_and_ends() -> None:
     told = diagnosis.verdict()
     assert told.kind == "hung"
     assert told.summary == "Rank 0 has made no progress for 12 s, in data_wait."
+    later = {rank: replace(place, seconds=3600.0) for rank, place in stuck.items()}
+    assert diagnosis.stands(later, everyone=True) is None
+    assert "for 3600 s" in diagnosis.verdict().summary
     assert diagnosis.stands({0: Progress(301, "forward", 0.1)}, everyone=True) is None
     assert diagnosis.verdict().kind == "straggler"
+
+
+@pytest.mark.parametrize(
+    ("phase", "summary"),
+    [
+        ("forward", "Rank 1 has made no progress for 80 s, in forward of its first step."),
+        ("", "Rank 1 has not begun its first step for 80 s."),
+    ],
+)
+def test_a_standstill_in_the_first_step_is_told_as_that(phase: str, summary: str) -> None:
+    diagnosis = RunDiagnosis(2)
+    places = {0: Progress(0, "backward", 79.0), 1: Progress(0, phase, 80.0)}
+    assert diagnosis.stands(places, everyone=True) is not None
+    told = diagnosis.verdict()
+    assert (told.kind, told.summary, told.numbers) == ("hung", summary, {})
+    diagnosis.stands({0: places[0]}, everyone=True, gone={1: Ending(0)})
+    summary = diagnosis.verdict().summary
+    assert summary.startswith("Rank 1 ended without a word before its first step (killed?). ")
+    assert summary.endswith(" The others have waited for 79 s, in backward.")
 
 
 def test_heat_on_every_gpu_is_throttling_and_no_straggler() -> None:

@@ -105,7 +105,12 @@ LABELLED_GAUGES = {f"ddp_{part}_seconds": (DDP_SECONDS, part) for part in DDP_PA
 # Field of a step record -> gauge of its latest known value.
 GAUGES = {
     "step": _of_rank("step_number", "The job's latest optimizer step.", "gauge"),
-    "wall": _of_rank("step_timestamp_seconds", "End of the latest step, Unix time.", "gauge", "seconds"),
+    "wall": _of_rank(
+        "step_timestamp_seconds",
+        "End of the latest step, Unix time; `time()` less this is the latest step's age.",
+        "gauge",
+        "seconds",
+    ),
     "grad_norm": _of_rank("step_grad_norm", "Latest gradient norm before clipping.", "gauge"),
     "grad_norm_first_micro": _of_rank(
         "step_grad_norm_first_micro",
