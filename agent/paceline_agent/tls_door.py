@@ -22,13 +22,16 @@ class TlsDoors:
         behind: Callable[[], asyncio.Protocol],
         context: Callable[[], ssl.SSLContext],
         handshake_seconds: float,
+        came: Callable[[], None],
     ) -> None:
-        """`behind` makes the protocol that speaks once the handshake is done; `context` gives the one of now."""
+        """`behind` makes the protocol that speaks once the handshake is done; `context` gives the one of now;
+        `came` is told of each handshake that begins."""
         self.opening: dict[TlsDoor, asyncio.Task[None]] = {}
         """In the order they came."""
         self._behind = behind
         self._context = context
         self._handshake_seconds = handshake_seconds
+        self._came = came
 
     def __call__(self) -> asyncio.Protocol:
         """A protocol for one connection."""
@@ -40,11 +43,12 @@ class TlsDoors:
         task = asyncio.create_task(self._open(door, transport), name="tls-handshake")
         self.opening[door] = task
         task.add_done_callback(lambda _: self.opening.pop(door, None))
+        self._came()
 
     def close(self, most: int = 0) -> None:
         """End the oldest handshakes beyond so many."""
-        for task in list(self.opening.values())[: max(0, len(self.opening) - most)]:
-            task.cancel()
+        for door in list(self.opening)[: max(0, len(self.opening) - most)]:
+            self.opening.pop(door).cancel()
 
     async def _open(self, door: TlsDoor, transport: asyncio.Transport) -> None:
         try:
