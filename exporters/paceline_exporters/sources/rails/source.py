@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from ...metrics import Family, Samples
 from ..board import Port
@@ -112,7 +114,8 @@ class RailsSource:
     def _listed(self) -> Iterator[Port]:
         for path in sorted(self._infiniband.glob("*/ports/*")):
             device = path.parent.parent
-            address = (device / "device").resolve().name
+            # `realpath` takes a link that leads to itself as it is.
+            address = Path(os.path.realpath(device / "device")).name
             netdevs = tuple(sorted(net.name for net in device.glob("device/net/*")))
             pci = address if ADDRESS.match(address) else ""
             yield Port(device.name, path.name, pci, netdevs, read(path / "link_layer"))

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from .tree import Failed, names, text
+from .tree import Failed, names, target, text
 
 PCI_ADDRESS = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]\Z")
 # driver of the PCI function -> driver of the RDMA device, where they differ
@@ -45,19 +45,20 @@ def identify(path: Path, failed: Failed) -> Identity:
     """The device at /sys/class/infiniband/NAME."""
     parent = text(path / "parent", failed)
     software = bool(parent) or path.name.startswith(SOFTWARE)
-    function = None if software else _function(path)
+    device = None if software else target(path / "device", failed)
+    function = None if device is None else _function(device)
     if function is None:
         driver, pci, netdevs = path.name.rstrip("0123456789").rstrip("_"), "", [parent] if parent else []
     else:
-        bound = (function / "driver").resolve().name if (function / "driver").is_symlink() else ""
-        driver = RDMA_DRIVERS.get(bound, bound) or path.name.rpartition("_")[0]
+        bound = target(function / "driver", failed)
+        driver = RDMA_DRIVERS.get(bound.name, bound.name) if bound else path.name.rpartition("_")[0]
         pci = function.name
         netdevs = names(path / "device/net", failed)
     return Identity(
         driver=driver.partition("_")[0] if software else driver,
         pci=pci,
         netdevs=tuple(netdevs),
-        removable=function is None or _is_part(path, function),
+        removable=function is None or device != function or (function / "physfn").is_symlink(),
         firmware=text(path / "fw_ver", failed),
         board=text(path / "board_id", failed),
         hca_type=text(path / "hca_type", failed),
@@ -65,14 +66,6 @@ def identify(path: Path, failed: Failed) -> Identity:
     )
 
 
-def _function(path: Path) -> Path | None:
+def _function(device: Path) -> Path | None:
     """The PCI function that the device belongs to, or (a subfunction) its parent's."""
-    device = path / "device"
-    if not device.is_symlink():
-        return None
-    resolved = device.resolve()
-    return next((level for level in (resolved, *resolved.parents) if PCI_ADDRESS.match(level.name)), None)
-
-
-def _is_part(path: Path, function: Path) -> bool:
-    return (function / "physfn").is_symlink() or (path / "device").resolve() != function
+    return next((level for level in (device, *device.parents) if PCI_ADDRESS.match(level.name)), None)

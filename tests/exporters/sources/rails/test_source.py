@@ -50,6 +50,16 @@ def test_roles_and_places_of_nics(tmp_path: Path) -> None:
     }
 
 
+def test_a_device_that_leads_to_itself_costs_itself_only(tmp_path: Path) -> None:
+    world = machine(tmp_path)
+    link = world.sysfs / "class/infiniband/mlx5_0/device"
+    link.unlink()
+    link.symlink_to("device")
+    nics = {nic["device"]: nic["pci"] for nic in series(RailsSource(world).sample(), NIC)}
+    assert nics["mlx5_0"] == ""
+    assert nics["mlx5_1"] == "0000:41:00.0"
+
+
 def test_gpus_and_ports_of_other_sources_come_first(tmp_path: Path) -> None:
     world = machine(tmp_path)
     world.board.gpus = (
