@@ -128,7 +128,7 @@ class RailsSource:
             yield Facts(
                 path=min(_paths(placed, gpus, one_node), key=PATHS.index, default=""),
                 rate=self._rate(placed.port),
-                default_route=not names.isdisjoint(routed),
+                default_route=not names.isdisjoint(routed) and not _carries_no_ip(placed),
             )
 
     def _rate(self, port: Port) -> float | None:
@@ -137,6 +137,11 @@ class RailsSource:
         if now is not None:
             self._rates[key] = max(now, self._rates.get(key, 0.0))
         return self._rates.get(key)
+
+
+def _carries_no_ip(placed: PlacedPort) -> bool:
+    """An EFA's network device is another function's, of the same card: IP goes past the EFA itself."""
+    return placed.function is not None and placed.function.driver == "efa"
 
 
 def _paths(placed: PlacedPort, gpus: list[PlacedGpu], one_node: bool) -> Iterator[str]:

@@ -22,6 +22,8 @@ RDMA_DRIVERS = {
     "qede": "qedr",
 }
 SOFTWARE = ("rxe", "siw")
+EFA, ENA = "efa", "ena"
+"""AWS shows a network card as two functions: EFA has the RDMA device, ENA the network device."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Identity:
     """`mlx5`, `bnxt_re`, `irdma`, `efa`, `hns`, `rxe`, ..."""
     pci: str
     netdevs: tuple[str, ...]
-    """Of the device's PCI function, sorted; of a software device, the one it stands on."""
+    """Of the device's PCI function, sorted; of an EFA, of the ENA of the same card, where that is certain; of a
+    software device, the one it stands on."""
     removable: bool
     """A virtual function, a subfunction or a software device: made and unmade by an administrator at will."""
     firmware: str
@@ -54,6 +57,8 @@ def identify(path: Path, failed: Failed) -> Identity:
         driver = RDMA_DRIVERS.get(bound.name, bound.name) if bound else path.name.rpartition("_")[0]
         pci = function.name
         netdevs = names(path / "device/net", failed)
+        if driver == EFA and not netdevs:
+            netdevs = _of_ena(path.parents[2] / "bus/pci/drivers", function, failed)
     return Identity(
         driver=driver.partition("_")[0] if software else driver,
         pci=pci,
@@ -69,3 +74,20 @@ def identify(path: Path, failed: Failed) -> Identity:
 def _function(device: Path) -> Path | None:
     """The PCI function that the device belongs to, or (a subfunction) its parent's."""
     return next((level for level in (device, *device.parents) if PCI_ADDRESS.match(level.name)), None)
+
+
+def _of_ena(drivers: Path, efa: Path, failed: Failed) -> list[str]:
+    """The network devices of the ENA function beside an EFA: where each is the only one of its driver below the
+    same bridge, else on the machine. `drivers` is /sys/bus/pci/drivers."""
+    efas, enas = (_bound(drivers / name, failed) for name in (EFA, ENA))
+    for near in ((lambda function: function.parent == efa.parent), (lambda function: True)):
+        beside = [function for function in enas if near(function)]
+        if len(beside) == len([function for function in efas if near(function)]) == 1:
+            return names(beside[0] / "net", failed)
+    return []
+
+
+def _bound(driver: Path, failed: Failed) -> list[Path]:
+    """The functions that a driver has."""
+    found = (target(driver / name, failed) for name in names(driver, failed) if PCI_ADDRESS.match(name))
+    return [function for function in found if function is not None]

@@ -122,7 +122,7 @@ class PortFiles:
 
     def _has_carrier(self, failed: Failed) -> bool:
         """On InfiniBand the network device is IPoIB, which says nothing of the port. EFA always calls itself
-        active: its network device is the only witness, where it has one."""
+        active: the network device of its card is the only witness, where it is known."""
         if self._operstate is None or self.link_layer == "InfiniBand":
             return True
         try:

@@ -544,9 +544,13 @@ def test_ipoib_says_nothing_of_an_infiniband_link(world: World, start: Open) -> 
 
 
 def test_an_efa_that_calls_itself_active_without_a_carrier(world: World, start: Open) -> None:
-    one(world, "efa_0", EFA, netdev="eth1")
-    (world.sysfs / "class/net/eth1/operstate").write_text("down\n")
-    assert found(start().sample())["port_active efa_0 1"] == 0
+    """The network device is another function's: ENA's."""
+    tree = Tree(world.sysfs)
+    tree.rdma("rdmap0s6", EFA, tree.function("pci0000:00", "0000:00:06.0"), netdev="ens5")
+    (world.sysfs / "class/net/ens5/operstate").write_text("down\n")
+    assert not (world.sysfs / "class/infiniband/rdmap0s6/device/net").exists()
+    assert found(start().sample())["port_active rdmap0s6 1"] == 0
+    assert world.board.ports == (Port("rdmap0s6", "1", "0000:00:06.0", ("ens5",), ""),)
 
 
 def test_a_virtual_function_is_told_from_a_card(world: World, start: Open) -> None:
