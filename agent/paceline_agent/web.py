@@ -211,9 +211,9 @@ class Web:
 
 
 def _encoded(request: web.Request, sections: Sequence[Section]) -> web.Response:
-    form = choose_format(request.headers.get("Accept", ""))
+    form = choose_format(request.headers.getall("Accept", ()))
     headers = {"Content-Type": CONTENT_TYPES[form], "Vary": "Accept, Accept-Encoding"}
-    if accepts_gzip(request.headers.get("Accept-Encoding", "")):
+    if accepts_gzip(request.headers.getall("Accept-Encoding", ())):
         headers["Content-Encoding"] = "gzip"
         return web.Response(body=exposition_gzip(sections, form), headers=headers)
     return web.Response(body=exposition(sections, form), headers=headers)

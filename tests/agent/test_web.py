@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from multidict import CIMultiDict
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -125,6 +126,15 @@ async def test_gzip_when_asked(start: Start) -> None:
             async with session.get(agent.url + "/metrics", headers={"Accept-Encoding": encoding}) as answer:
                 assert answer.headers.get("Content-Encoding", "identity") == encoding
                 assert unpack(await answer.read()).startswith(b"# HELP paceline_agent_info")
+
+
+async def test_all_lines_of_what_is_accepted_count(start: Start) -> None:
+    agent = await start()
+    headers = [("Accept", "text/html"), ("Accept", OPENMETRICS["Accept"])]
+    headers += [("Accept-Encoding", "br"), ("Accept-Encoding", "gzip")]
+    async with agent.session.get(agent.url + "/metrics", headers=CIMultiDict(headers)) as answer:
+        assert answer.headers["Content-Encoding"] == "gzip"
+        assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
 
 
 async def test_name_filters_by_source_and_family(start: Start, eventually: Any) -> None:
