@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -46,10 +47,10 @@ class Exposition:
 
     itself: Itself
     samplers: Sequence[Sampler]
-    budget: int
 
     def __post_init__(self) -> None:
-        self._renderer = Renderer(self.itself.families, self.budget)
+        # No budget: the agent's own series are as many as its code says, and tell what the others' budget cut.
+        self._renderer = Renderer(self.itself.families, sys.maxsize)
         self._names: dict[str, tuple[Family, ...]] = {}
         owners = [(sampler.source.name, sampler.source.families) for sampler in self.samplers]
         for name, families in [(self.itself.name, self.itself.families), *owners]:

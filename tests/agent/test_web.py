@@ -202,6 +202,18 @@ async def test_a_source_over_its_budget_is_cut_and_counted(start: Start, eventua
     assert found["agent_source_series_dropped_total host"] == 0
 
 
+async def test_the_agents_own_series_have_no_budget(start: Start, eventually: Any) -> None:
+    def own(found: dict[str, float]) -> set[str]:
+        return {name for name in found if name.startswith("agent_") and not name.startswith("agent_cgroup")}
+
+    free, tight = await start(Custom(series=50)), await start(Custom(series=50), series_per_source=3)
+    for agent in (free, tight):
+        await eventually(lambda agent=agent: _ready(agent), "readiness")
+    found = await tight.values()
+    assert own(found) == own(await free.values())
+    assert found["agent_source_series_dropped_total custom"] >= 47
+
+
 async def test_two_sources_of_one_family_are_refused(rings: Path) -> None:
     with pytest.raises(FamilyError, match=r"paceline_mine.*custom and other"):
         other = Custom()
