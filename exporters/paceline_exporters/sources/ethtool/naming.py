@@ -30,7 +30,7 @@ _BITS = dict.fromkeys(
     32,
 )
 """Width of counters that wrap before 64 bits; all of these names are mlx5's only."""
-_DIGITS = re.compile(r"\d+")
+_DIGITS = re.compile(r"[0-9]+")
 
 
 @dataclass(frozen=True)
