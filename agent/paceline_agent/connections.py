@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from .settings import Limits
-from .tls_door import TlsDoors
+from .tls_door import TlsDoor, TlsDoors
 
 
 class Connections:
@@ -53,16 +53,14 @@ class Connections:
         """Close what is beyond the limit, now: a descriptor that is held is not there for the sources. Who was
         answered and is idle goes first, the longest idle before all; then who has never spoken. One that is being
         answered stays: where there are no others, the one that just came goes."""
-        handshakes = 0 if self.doors is None else len(self.doors.opening)
-        excess = len(self._open) + handshakes - self._limits.connections
-        if excess <= 0:
-            return
-        idle = [connection for connection in self._open.values() if not connection.is_answering]
-        idle.sort(key=lambda connection: (not connection.has_spoken, connection.since))
-        for connection in idle[:excess]:
-            connection.close()
-        if self.doors is not None:
-            self.doors.close(most=max(0, handshakes - max(0, excess - len(idle))))
+        handshakes: list[TlsDoor] = [] if self.doors is None else list(self.doors.opening)
+        excess = len(self._open) + len(handshakes) - self._limits.connections
+        if excess > 0:
+            idle = [one for one in self._open.values() if not one.is_answering]
+            waiting: list[Connection | TlsDoor] = [*idle, *handshakes]
+            waiting.sort(key=lambda one: (not one.has_spoken, one.since))
+            for one in waiting[:excess]:
+                one.close()
 
     def close_overdue(self) -> None:
         """Close those that have waited too long; called about once a second."""
