@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -93,7 +93,7 @@ class RdmaSource:
         self._world.board.ports = tuple(port for reading in self._last.values() for port in reading.ports)
         samples = self._joined(readings.values())
         self._failing = frozenset(failures)
-        self._add_inventory(samples, readings, failures)
+        self._add_inventory(samples, readings.values(), failures)
         for name, error in failures.items():
             self._add_failure(samples, name, error)
         if now - self._saved_at >= SAVE_SECONDS or any(reading.reset for reading in readings.values()):
@@ -149,7 +149,7 @@ class RdmaSource:
         return samples
 
     def _add_inventory(
-        self, samples: Samples, answering: Container[str], failures: Mapping[str, Exception]
+        self, samples: Samples, readings: Iterable[Reading], failures: Mapping[str, Exception]
     ) -> None:
         seen = time.time()
         present = [
@@ -160,8 +160,9 @@ class RdmaSource:
         # One that has never answered since the agent came: sysfs lists its ports without asking its driver.
         present += [known for name in failures if name not in self._last for known in self._listed(name, seen)]
         self._inventory.see(present, seen)
+        answering = {(port.device, port.port) for reading in readings for port in reading.ports}
         for known in self._inventory:
-            samples.add(UP, int(known.device in answering), known.device, known.port)
+            samples.add(UP, int((known.device, known.port) in answering), known.device, known.port)
 
     def _listed(self, name: str, seen: float) -> Iterator[Known]:
         before = {(known.device, known.port): known for known in self._inventory}

@@ -633,6 +633,9 @@ def test_counters_and_ports_that_come_and_go(world: World, start: Open) -> None:
     assert values["port_hw_stats_total mlx5_0 1 brand_new"] == 5
     assert "port_receive_out_of_buffer_total mlx5_0 1" not in values
     assert values["port_up mlx5_0 2"] == 1
+    shutil.rmtree(device.port.with_name("2"))
+    values = found(source.sample())
+    assert (values["port_up mlx5_0 1"], values["port_up mlx5_0 2"]) == (1, 0)
 
 
 def test_a_whole_machine_within_its_budget(world: World, start: Open) -> None:
