@@ -27,6 +27,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/diagnosis.py --output build/bench/steps.json
 	$(BIN)/python tests/benchmarks/step_faults.py --output build/bench/steps.json
 	$(BIN)/python tests/benchmarks/agent.py --output build/bench/agent.json
+	$(BIN)/python tests/benchmarks/soak.py --output build/bench/soak.json
 	$(BIN)/python tests/benchmarks/tuner.py --output build/bench/tuner.json
 
 dashboards: $(VENV)/.dev

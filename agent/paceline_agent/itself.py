@@ -23,7 +23,7 @@ from .sampler import Sampler
 
 NAME = "agent"
 SCRAPE_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
-SCRAPE_RESULTS = ("ok", "busy", "bad_request", "slow_client")
+SCRAPE_RESULTS = ("ok", "bad_request", "slow_client")
 _STATM, _DESCRIPTORS = Path("/proc/self/statm"), "/proc/self/fd"
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 

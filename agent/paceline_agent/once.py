@@ -29,7 +29,7 @@ def one_scrape(settings: Settings, sources: Sequence[Source]) -> str:
     for sampler in samplers:
         sampler.done.wait(max(0.0, began + sampler.source.deadline_seconds - time.monotonic()))
     itself = Itself(settings.world.node, samplers, RingList(settings.world.rings))
-    text = exposition(Exposition(itself, samplers, settings.series_per_source).sections(), "text").decode()
+    text = exposition(Exposition(itself, samplers).sections(), "text").decode()
     for sampler in samplers:
         sampler.stop()
     return text

@@ -63,7 +63,7 @@ class Agent:
         self._reporter = _reporter(settings, self._runs)
         access = Access(settings.web_config_file)
         itself = Itself(settings.world.node, self._samplers, self._rings, self._reporter, access)
-        shown = Exposition(itself, self._samplers, settings.series_per_source)
+        shown = Exposition(itself, self._samplers)
         self._web = Web(settings, shown, access, RunPages(self._runs, self._capture, settings.world.node))
         url = await self._web.start()
         host, _ = split_address(settings.listen_address)

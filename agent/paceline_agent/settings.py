@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from dataclasses import dataclass, field
@@ -21,16 +22,20 @@ class SettingsError(ValueError):
 class Limits:
     """What a client may cost."""
 
-    concurrent_scrapes: int = 8
-    """Answered at once; beyond that 503."""
+    unfinished_answers: int = 16
+    """Not yet taken by their clients; beyond that the oldest is dropped."""
+    unfinished_answers_of_peer: int = 4
+    """The same of one address."""
     send_seconds: float = 10.0
     """A client that has not taken its answer by then is dropped."""
     silent_seconds: float = 10.0
-    """A connection that has not sent its first request by then is dropped."""
+    """A connection that has not sent its first request by then, or a later one that it has begun, is dropped."""
+    keepalive_seconds: float = 75.0
+    """A connection that was answered waits so long for its next request: longer than most scrape intervals."""
     line_bytes: int = 8190
     """Longest request line and longest header."""
     connections: int = 64
-    """Open at once; the oldest silent ones go first."""
+    """Open at once; beyond that the longest idle goes, then the longest silent."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,10 @@ def split_address(address: str) -> tuple[str, int]:
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a server bound to `host`."""
-    return host == "localhost" or host == "::1" or host.startswith("127.")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # another name: who may reach it is the resolver's to say
+        return False
 
 
 def duration(text: str) -> float:

@@ -116,10 +116,13 @@ def tls_settings(values: Mapping[str, Any], directory: Path) -> TlsSettings | No
     )
     if suites and not any(suites):  # all of them are TLS 1.3's
         low = ssl.TLSVersion.TLSv1_3
+    low, high = low or ssl.TLSVersion.TLSv1_2, high or ssl.TLSVersion.TLSv1_3
+    if low > high:
+        raise WebConfigError(f"{SECTION}: min_version is above max_version: no client could connect")
     return TlsSettings(
         *(certificate, key, client_ca, auth, sans),
-        low or ssl.TLSVersion.TLSv1_2,
-        high or ssl.TLSVersion.TLSv1_3,
+        low,
+        high,
         tuple(filter(None, suites)),
         boolean(values, "prefer_server_cipher_suites", SECTION, default=True),
         _curve(texts(values, "curve_preferences", SECTION)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -22,13 +23,16 @@ class TlsDoors:
         behind: Callable[[], asyncio.Protocol],
         context: Callable[[], ssl.SSLContext],
         handshake_seconds: float,
+        came: Callable[[], None],
     ) -> None:
-        """`behind` makes the protocol that speaks once the handshake is done; `context` gives the one of now."""
+        """`behind` makes the protocol that speaks once the handshake is done; `context` gives the one of now;
+        `came` is told of each handshake that begins."""
         self.opening: dict[TlsDoor, asyncio.Task[None]] = {}
         """In the order they came."""
         self._behind = behind
         self._context = context
         self._handshake_seconds = handshake_seconds
+        self._came = came
 
     def __call__(self) -> asyncio.Protocol:
         """A protocol for one connection."""
@@ -40,11 +44,16 @@ class TlsDoors:
         task = asyncio.create_task(self._open(door, transport), name="tls-handshake")
         self.opening[door] = task
         task.add_done_callback(lambda _: self.opening.pop(door, None))
+        self._came()
 
-    def close(self, most: int = 0) -> None:
-        """End the oldest handshakes beyond so many."""
-        for task in list(self.opening.values())[: max(0, len(self.opening) - most)]:
-            task.cancel()
+    def end(self, door: TlsDoor) -> None:
+        """End a handshake that is under way."""
+        self.opening.pop(door).cancel()
+
+    def close(self) -> None:
+        """End all of them."""
+        for door in list(self.opening):
+            self.end(door)
 
     async def _open(self, door: TlsDoor, transport: asyncio.Transport) -> None:
         try:
@@ -57,13 +66,19 @@ class TlsDoors:
         except (OSError, asyncio.CancelledError):  # no TLS, no certificate that we know, too slow, one too many
             transport.abort()
         else:
+            self.opening.pop(door, None)  # now it is a connection, and counts as one
             door.pass_on(secure, self._behind())
 
 
 class TlsDoor(asyncio.Protocol):
     """One connection, until its handshake is done; what comes with its last word is kept for who is behind."""
 
+    has_spoken = False
+    """No request comes before the handshake is done."""
+
     def __init__(self, doors: TlsDoors) -> None:
+        self.since = time.monotonic()
+        """When it was opened."""
         self._doors = doors
         self._early: list[bytes] = []
         self._lost = False
@@ -80,6 +95,10 @@ class TlsDoor(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Before `pass_on`."""
         self._lost = True
+
+    def close(self) -> None:
+        """At once, while the handshake is under way."""
+        self._doors.end(self)
 
     def pass_on(self, secure: asyncio.Transport | None, behind: asyncio.Protocol) -> None:
         """The handshake is done; there is no transport where the connection closed with it."""

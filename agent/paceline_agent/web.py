@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from paceline_exporters.messages import SCHEMA
 from paceline_exporters.metrics import CONTENT_TYPES, Family, Renderer, Section, exposition, exposition_gzip
 
 from .access import Access
+from .answers import Answers
+from .complaints import Complaints
+from .connections import Connections
 from .diagnosis.pages import RUNS, RunPages
 from .itself import Itself
 from .negotiation import accepts_gzip, choose_format
@@ -22,7 +26,8 @@ from .sampler import Sampler
 from .settings import Settings, split_address
 from .tls_door import TlsDoors
 
-PAGES = ("/metrics", "/healthz", "/readyz", "/v1/rings")
+METRICS = "/metrics"
+PAGES = (METRICS, "/healthz", "/readyz", "/v1/rings")
 STUCK_SECONDS = 5.0
 """A loop that has not beaten for so long is stuck."""
 BEAT_SECONDS = 1.0
@@ -42,10 +47,10 @@ class Exposition:
 
     itself: Itself
     samplers: Sequence[Sampler]
-    budget: int
 
     def __post_init__(self) -> None:
-        self._renderer = Renderer(self.itself.families, self.budget)
+        # No budget: the agent's own series are as many as its code says, and tell what the others' budget cut.
+        self._renderer = Renderer(self.itself.families, sys.maxsize)
         self._names: dict[str, tuple[Family, ...]] = {}
         owners = [(sampler.source.name, sampler.source.families) for sampler in self.samplers]
         for name, families in [(self.itself.name, self.itself.families), *owners]:
@@ -73,33 +78,27 @@ class Web:
         self._shown = shown
         self._runs = runs
         self._access = access
-        self._scraping = 0
+        self._answers = Answers(settings.limits)
         self._beat = time.monotonic()
-        self._met: dict[asyncio.BaseProtocol, float] = {}
         self._runner: web.AppRunner | None = None
-        self._doors: TlsDoors | None = None
+        self._connections: Connections | None = None
         self._server: asyncio.Server | None = None
 
     async def start(self) -> str:
         """Listen; returns the URL. Raises ListenError."""
-        app = web.Application(middlewares=[self._limit])
-        app.on_response_prepare.append(self._access.add_headers)
-        handlers = (self._metrics, self._healthz, self._readyz, self._rings)
-        app.add_routes([web.get(path, handler) for path, handler in zip(PAGES, handlers, strict=True)])
-        app.add_routes(self._runs.routes())
-        app.router.add_get("/", self._index)
-        line = self._settings.limits.line_bytes
-        self._runner = web.AppRunner(app, access_log=None, max_line_size=line, max_field_size=line)
+        self._runner = web.AppRunner(
+            self._application(),
+            access_log=None,
+            logger=Complaints(self._count_malformed).logger(),
+            keepalive_timeout=self._settings.limits.keepalive_seconds,
+            max_line_size=self._settings.limits.line_bytes,
+            max_field_size=self._settings.limits.line_bytes,
+        )
         await self._runner.setup()
         host, port = split_address(self._settings.listen_address)
-        assert self._runner.server is not None
-        entrance: Callable[[], asyncio.Protocol] = self._runner.server
-        if self._access.encrypted:
-            silent = self._settings.limits.silent_seconds
-            entrance = self._doors = TlsDoors(self._runner.server, self._access.context, silent)
         try:
             self._server = await asyncio.get_running_loop().create_server(
-                entrance, host or None, port, backlog=self._settings.limits.connections
+                self._entrance(self._runner), host or None, port, backlog=self._settings.limits.connections
             )
         except OSError as error:
             await self._runner.cleanup()
@@ -113,50 +112,65 @@ class Web:
         """Take no more connections, end those that are open."""
         if self._server is not None:
             self._server.close()
-        if self._doors is not None:
-            self._doors.close()
+        if self._connections is not None and self._connections.doors is not None:
+            self._connections.doors.close()
         if self._runner is not None:
             await self._runner.cleanup()
 
     async def watch(self) -> None:
-        """Beat, and drop connections that say nothing; for ever."""
+        """Beat, and close connections that have waited too long; for ever."""
+        assert self._connections is not None
         while True:
             due = time.monotonic() + BEAT_SECONDS
             await asyncio.sleep(BEAT_SECONDS)
             self._beat = time.monotonic()
             self._shown.itself.loop_lag_seconds = max(0.0, self._beat - due)
-            self._drop_silent()
+            self._connections.close_overdue()
 
-    def _drop_silent(self) -> None:
-        assert self._runner is not None and self._runner.server is not None
-        limits, now = self._settings.limits, time.monotonic()
-        self._met = {c: self._met.get(c, now) for c in self._runner.server.connections}
-        silent = sorted((c for c, met in self._met.items() if met != SPOKE), key=self._met.__getitem__)
-        excess = len(self._met) - limits.connections
-        if self._doors is not None:
-            self._doors.close(most=max(0, -excess))
-        for index, connection in enumerate(silent):
-            if index < excess or now - self._met[connection] > limits.silent_seconds:
-                _abort(connection)
+    def _application(self) -> web.Application:
+        app = web.Application(middlewares=[self._answer])
+        app.on_response_prepare.append(self._access.add_headers)
+        handlers = (self._metrics, self._healthz, self._readyz, self._rings)
+        app.add_routes([web.get(path, handler) for path, handler in zip(PAGES, handlers, strict=True)])
+        app.add_routes(self._runs.routes())
+        app.router.add_get("/", self._index)
+        return app
+
+    def _entrance(self, runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
+        limits, server = self._settings.limits, runner.server
+        assert server is not None
+        self._connections = Connections(server, limits)
+        if not self._access.encrypted:
+            return self._connections
+        self._connections.doors = TlsDoors(
+            self._connections, self._access.context, limits.silent_seconds, came=self._connections.make_room
+        )
+        return self._connections.doors
+
+    def _count_malformed(self) -> None:
+        self._shown.itself.scrapes.results["bad_request"] += 1
 
     @web.middleware
-    async def _limit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        self._met[request.protocol] = SPOKE
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Every page's way in and out: who may ask, and that the answer is taken in time."""
+        assert self._connections is not None
+        with self._connections.answering(request.protocol):
+            try:
+                response = await self._response(request, handler)
+            except web.HTTPException as error:
+                await self._answers.send(request, error)
+                raise
+            taken = await self._answers.send(request, response)
+            if request.path == METRICS and response.status == 200:
+                self._shown.itself.scrapes.results["ok" if taken else "slow_client"] += 1
+            return response
+
+    async def _response(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.can_read_body:
             raise web.HTTPRequestEntityTooLarge(max_size=0, actual_size=request.content_length or 1)
         return await self._access.refusal(request) or await handler(request)
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        if self._scraping >= self._settings.limits.concurrent_scrapes:
-            self._shown.itself.scrapes.results["busy"] += 1
-            return web.Response(status=503, text="too many scrapes at once\n", headers={"Retry-After": "1"})
-        self._scraping += 1
-        try:
-            return await self._scrape(request)
-        finally:
-            self._scraping -= 1
-
-    async def _scrape(self, request: web.Request) -> web.Response:
         scrapes, began = self._shown.itself.scrapes, time.perf_counter()
         try:
             sections = self._shown.sections(request.query.getall("name[]", ()))
@@ -165,14 +179,6 @@ class Web:
             return web.Response(status=400, text=f"{error}\n")
         response = _encoded(request, sections)
         scrapes.seconds.observe(time.perf_counter() - began)
-        try:
-            async with asyncio.timeout(self._settings.limits.send_seconds):
-                await response.prepare(request)
-                await response.write_eof()
-            scrapes.results["ok"] += 1
-        except TimeoutError:
-            scrapes.results["slow_client"] += 1
-            _abort(request.protocol)
         return response
 
     async def _healthz(self, _request: web.Request) -> web.Response:
@@ -205,22 +211,13 @@ class Web:
         return web.Response(text=page, content_type="text/html")
 
 
-SPOKE = float("inf")
-
-
 def _encoded(request: web.Request, sections: Sequence[Section]) -> web.Response:
-    form = choose_format(request.headers.get("Accept", ""))
+    form = choose_format(request.headers.getall("Accept", ()))
     headers = {"Content-Type": CONTENT_TYPES[form], "Vary": "Accept, Accept-Encoding"}
-    if accepts_gzip(request.headers.get("Accept-Encoding", "")):
+    if accepts_gzip(request.headers.getall("Accept-Encoding", ())):
         headers["Content-Encoding"] = "gzip"
         return web.Response(body=exposition_gzip(sections, form), headers=headers)
     return web.Response(body=exposition(sections, form), headers=headers)
-
-
-def _abort(connection: asyncio.BaseProtocol) -> None:
-    transport = getattr(connection, "transport", None)  # None once it is closed
-    if transport is not None:
-        transport.abort()
 
 
 def _url(server: asyncio.Server, scheme: str) -> str:

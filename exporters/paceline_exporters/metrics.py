@@ -31,8 +31,8 @@ SUFFIXES: Mapping[FamilyType, str] = {"counter": "_total", "info": "_info"}
 NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 FORBIDDEN_LABELS = frozenset({"job", "instance", "pid", "le"})
 """Prometheus's own would displace the first two; a pid is a series per process; `le` is the histogram's."""
-
-
+OTHER_LINES = 3
+"""Of a histogram beside those of its bounds: the bucket beyond them, sum and count."""
 SLACK = 100
 """Series that are gone and still known, besides as many as there are."""
 
@@ -150,18 +150,22 @@ class Renderer:
 
     def __init__(self, families: Iterable[Family], budget: int) -> None:
         self._prefixes: dict[Family, dict[Labels, str]] = {family: {} for family in families}
+        self._costs: dict[Family, int] = {}
+        """Lines of a series, of families where these are several: histograms."""
         self._bodies: dict[Family, _Body] = {}
         self._admitted = 0
+        """Lines of all series whose label text is kept."""
         self._swept = False
         self._budget = budget
         self._last: tuple[Samples | None, Section] = (None, Section({}, 0))
         self.dropped = 0
-        """Series that found no room, summed over samples: they come last, those already served stay."""
+        """Series that found no room, summed over samples: they come last, those already served stay. A histogram
+        is as many as it has lines, here and in the budget."""
 
     @property
     def known(self) -> int:
         """Series whose label text is kept."""
-        return self._admitted
+        return sum(map(len, self._prefixes.values()))
 
     def render(self, samples: Samples) -> Section:
         """The samples as a section; the same object gives the same section. Raises FamilyError for a family
@@ -175,7 +179,7 @@ class Renderer:
         if undeclared:
             raise FamilyError(f"sampled but not declared by its source: {', '.join(undeclared)}")
         self._swept = False
-        if self._admitted > 2 * sum(map(len, samples.points.values())) + SLACK:
+        if self._admitted > 2 * sum(map(self._cost_of, samples.points.items())) + SLACK:
             self._forget(samples)
         before = self._bodies
         self._bodies = {
@@ -207,7 +211,7 @@ class Renderer:
         for labels, value in points.items():
             prefix = prefixes.get(labels)
             if prefix is None:
-                prefix = self._admit(family, labels, samples)
+                prefix = self._admit(family, labels, value, samples)
                 if prefix is None:
                     continue
             if value is None or value != value:
@@ -218,24 +222,30 @@ class Renderer:
                 lines.append(f"{prefix}{value!r}" if value - value == 0 else prefix + number(value))
         return lines
 
-    def _admit(self, family: Family, labels: Labels, samples: Samples) -> str | None:
-        if self._admitted >= self._budget and not self._swept:
+    def _admit(self, family: Family, labels: Labels, value: Value, samples: Samples) -> str | None:
+        if isinstance(value, Distribution):
+            self._costs[family] = len(value.bounds) + OTHER_LINES
+        cost = self._costs.get(family, 1)
+        if self._admitted + cost > self._budget and not self._swept:
             self._forget(samples)
-        if self._admitted >= self._budget:
-            self.dropped += 1
+        if self._admitted + cost > self._budget:
+            self.dropped += cost
             return None
-        self._admitted += 1
+        self._admitted += cost
         prefix = self._prefixes[family][labels] = f"{family.name}{label_text(family.labels, labels)} "
         return prefix
+
+    def _cost_of(self, told: tuple[Family, Mapping[Labels, object]]) -> int:
+        family, series = told
+        return len(series) * self._costs.get(family, 1)
 
     def _forget(self, samples: Samples) -> None:
         """Give back the room of series that are gone: when there is none left, and when most are."""
         self._swept = True
-        self._admitted = 0
         for family, prefixes in self._prefixes.items():
             for labels in prefixes.keys() - samples.points.get(family, {}).keys():
                 del prefixes[labels]
-            self._admitted += len(prefixes)
+        self._admitted = sum(map(self._cost_of, self._prefixes.items()))
 
 
 def exposition(sections: Sequence[Section], form: Format) -> bytes:

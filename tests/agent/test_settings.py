@@ -61,7 +61,7 @@ def test_bad_durations(text: str) -> None:
 
 def test_is_loopback() -> None:
     assert all(map(is_loopback, ("127.0.0.1", "::1", "localhost", "127.3.2.1")))
-    assert not any(map(is_loopback, ("", "0.0.0.0", "10.0.0.1", "::")))
+    assert not any(map(is_loopback, ("", "0.0.0.0", "10.0.0.1", "::", "127.example.com", "127.1.2.3.4")))
 
 
 @pytest.mark.parametrize(

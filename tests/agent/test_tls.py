@@ -134,6 +134,7 @@ def test_curves(pki: Path, curve: str) -> None:
         ),
         ({"client_auth_type": "RequireAnyClientCert"}, "nobody verified"),
         ({"client_auth_type": "Always"}, "expected one of NoClientCert"),
+        ({"min_version": "TLS13", "max_version": "TLS12"}, "tls_server_config: min_version is above max_version"),
         ({"min_version": "TLS10"}, "tls_server_config.min_version: expected one of TLS12, TLS13"),
         ({"cipher_suites": ["TLS_RSA_WITH_RC4_128_SHA"]}, "tls_server_config.cipher_suites: expected one of"),
         ({"cipher_suites": "TLS_AES_128_GCM_SHA256"}, "tls_server_config.cipher_suites: expected a list"),

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -10,9 +12,13 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
+from multidict import CIMultiDict
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from paceline_agent.answers import Answers
+from paceline_agent.diagnosis.pages import RunPages
 from paceline_agent.service import Agent
 from paceline_agent.settings import Limits, Settings
 from paceline_exporters.metrics import Family, FamilyError, Samples
@@ -122,6 +128,15 @@ async def test_gzip_when_asked(start: Start) -> None:
                 assert unpack(await answer.read()).startswith(b"# HELP paceline_agent_info")
 
 
+async def test_all_lines_of_what_is_accepted_count(start: Start) -> None:
+    agent = await start()
+    headers = [("Accept", "text/html"), ("Accept", OPENMETRICS["Accept"])]
+    headers += [("Accept-Encoding", "br"), ("Accept-Encoding", "gzip")]
+    async with agent.session.get(agent.url + "/metrics", headers=CIMultiDict(headers)) as answer:
+        assert answer.headers["Content-Encoding"] == "gzip"
+        assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+
+
 async def test_name_filters_by_source_and_family(start: Start, eventually: Any) -> None:
     agent = await start()
     await eventually(lambda: _ready(agent), "readiness")
@@ -185,6 +200,18 @@ async def test_a_source_over_its_budget_is_cut_and_counted(start: Start, eventua
     found = await agent.values()
     assert found["agent_source_series_dropped_total custom"] >= 200
     assert found["agent_source_series_dropped_total host"] == 0
+
+
+async def test_the_agents_own_series_have_no_budget(start: Start, eventually: Any) -> None:
+    def own(found: dict[str, float]) -> set[str]:
+        return {name for name in found if name.startswith("agent_") and not name.startswith("agent_cgroup")}
+
+    free, tight = await start(Custom(series=50)), await start(Custom(series=50), series_per_source=3)
+    for agent in (free, tight):
+        await eventually(lambda agent=agent: _ready(agent), "readiness")
+    found = await tight.values()
+    assert own(found) == own(await free.values())
+    assert found["agent_source_series_dropped_total custom"] >= 47
 
 
 async def test_two_sources_of_one_family_are_refused(rings: Path) -> None:
@@ -264,25 +291,81 @@ async def test_a_client_that_does_not_read_is_dropped(start: Start, eventually: 
     writer.transport.abort()
 
 
-async def test_too_many_scrapes_at_once_are_refused(start: Start, eventually: Any) -> None:
-    limits = Limits(concurrent_scrapes=1, send_seconds=60.0)
+@pytest.fixture
+async def idle_readers() -> AsyncIterator[Callable[..., Any]]:
+    """Opens connections that ask for pages and read nothing."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def connect(agent: Running, path: str, count: int, address: str = "127.0.0.1") -> None:
+        port = int(agent.url.rpartition(":")[2])
+        for _ in range(count):
+            with socket.socket() as sized:  # small, so that the answer waits with the agent
+                sized.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                sized.bind((address, 0))
+                sized.connect(("127.0.0.1", port))
+                _, writer = await asyncio.open_connection(sock=sized.dup(), limit=1024)
+            writers.append(writer)
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 20)
+
+    yield connect
+    for writer in writers:
+        writer.transport.abort()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.2"])
+async def test_clients_that_do_not_read_keep_nobody_from_scraping(
+    start: Start, eventually: Any, idle_readers: Callable[..., Any], address: str
+) -> None:
+    limits = Limits(send_seconds=3600.0, unfinished_answers=4, unfinished_answers_of_peer=2)
     agent = await start(Custom(series=40_000), series_per_source=50_000, limits=limits)
     await eventually(lambda: _ready(agent), "readiness")
-    _, _, port = agent.url.rpartition(":")
-    _reader, writer = await asyncio.open_connection("127.0.0.1", int(port), limit=1024)
-    writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+    for _ in range(3):
+        await idle_readers(agent, "/metrics", 6, address)
+        assert [(await agent.get("/metrics"))[0] for _ in range(4)] == [200] * 4
 
-    async def refused() -> bool:
-        status, _ = await agent.get("/metrics")
-        return status == 503
+    async def dropped() -> bool:
+        found: dict[str, float] = await agent.values("/metrics?name[]=paceline_agent_scrapes_total")
+        return found["agent_scrapes_total slow_client"] >= 16  # but for the two that may still wait
 
-    await eventually(refused, "503 while another scrape is being sent")
-    assert (await agent.get("/healthz"))[0] == 200
-    writer.transport.abort()
+    await eventually(dropped, "clients dropped beyond the limit")
 
-    async def served() -> bool:
-        status, _ = await agent.get("/metrics")
-        return status == 200
 
-    await eventually(served, "200 once the other client is gone")
-    assert (await agent.values())["agent_scrapes_total busy"] >= 1
+async def test_a_client_that_does_not_read_another_page_is_dropped(
+    start: Start, idle_readers: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, eventually: Any
+) -> None:
+    async def large(*_: Any) -> web.Response:
+        return web.Response(body=bytes(20_000_000))
+
+    taken: list[bool] = []
+    send = Answers.send
+
+    async def noting(self: Answers, *told: Any) -> bool:
+        taken.append(await send(self, *told))
+        return taken[-1]
+
+    monkeypatch.setattr(Answers, "send", noting)
+    monkeypatch.setattr(RunPages, "listing", large)
+    agent = await start(limits=Limits(send_seconds=0.2))
+    await idle_readers(agent, "/v1/runs", 1)
+    await eventually(lambda: False in taken, "the client dropped")
+
+
+async def test_requests_that_are_no_http_are_counted_and_said_once(
+    start: Start, caplog: pytest.LogCaptureFixture, eventually: Any
+) -> None:
+    agent = await start()
+    port = int(agent.url.rpartition(":")[2])
+    for line in (b"GET /metrics HTTP/9.9", b"GET /metrics HTTP/1.1\r\nX", b"\x16\x03\x01\x02"):
+        for _ in range(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(line + b"\r\nHost: x\r\n\r\n")
+            async with asyncio.timeout(60):
+                assert (await reader.read()).startswith(b"HTTP/1.0 400")
+            writer.close()
+    assert (await agent.values())["agent_scrapes_total bad_request"] == 15
+    said = [record for record in caplog.records if "is no HTTP" in record.getMessage()]
+    assert len(said) == 1
+    assert said[0].exc_info is None
+    assert "\n" not in said[0].getMessage()

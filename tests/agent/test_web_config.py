@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,8 @@ from paceline_agent.config_values import WebConfigError
 from paceline_agent.web_config import RateLimit, WebConfig, read_web_config
 
 HASH = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"
+NO_SALT = HASH.replace("DKes6eFzPe", "DKes6eFzP/")
+"""Its last character stands for bits that a salt does not have."""
 EVERYTHING = f"""
 tls_server_config:
   cert_file: server.pem
@@ -77,6 +80,15 @@ def test_nothing(tmp_path: Path, text: str) -> None:
         ("a", "the file: expected keys and values, got 'a'"),
         ("basic_auth_users: {me: secret}", "basic_auth_users.me: expected a bcrypt hash"),
         (f"basic_auth_users: {{me: {HASH[:-1]}}}", "basic_auth_users.me: expected a bcrypt hash"),
+        (
+            f"basic_auth_users: {{me: {HASH.replace('$2y$', '$2$')}}}",
+            "basic_auth_users.me: expected a bcrypt hash",
+        ),
+        (f"basic_auth_users: {{me: {NO_SALT}}}", "basic_auth_users.me: expected a bcrypt hash"),
+        *(
+            (f'http_server_config: {{headers: {{X-XSS-Protection: "a{control}b"}}}}', "expected one line of text")
+            for control in (r"\r", r"\0", r"\n", r"\e", r"\x7f", r"\x85")
+        ),
         (f"basic_auth_users: {{me: {HASH}, me: {HASH}}}", "line 1: key 'me' stands twice"),
         (f"basic_auth_users: {{a: {HASH}}}\nbasic_auth_users: {{}}", "line 2: key 'basic_auth_users' stands"),
         ("rate_limit: {interval: 5, burst: 1}", "rate_limit.interval: expected a duration"),
@@ -98,6 +110,18 @@ def test_what_cannot_be_used_is_named(tmp_path: Path, text: str, named: str) -> 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(WebConfigError, match=r"absent\.yml: No such file"):
         read_web_config(tmp_path / "absent.yml")
+
+
+@pytest.mark.parametrize("version", ["2a", "2b", "2x", "2y"])
+def test_every_hash_that_is_taken_can_be_checked(tmp_path: Path, version: str) -> None:
+    hashed = HASH.replace("2y", version, 1)
+    [taken] = read(tmp_path, f"basic_auth_users: {{me: {hashed}}}").users.values()
+    assert bcrypt.checkpw(b"wrong", taken) is False
+
+
+def test_a_tab_in_a_header_is_text(tmp_path: Path) -> None:
+    config = read(tmp_path, 'http_server_config: {headers: {X-XSS-Protection: "1;\\tmode=block"}}')
+    assert config.headers == {"X-XSS-Protection": "1;\tmode=block"}
 
 
 @pytest.mark.parametrize("module", ["yaml", "bcrypt"])

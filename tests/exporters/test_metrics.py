@@ -185,6 +185,20 @@ def test_over_the_budget_the_last_to_come_are_dropped_and_counted() -> None:
     assert renderer.dropped == 2
 
 
+def test_a_histogram_takes_as_much_of_the_budget_as_it_has_lines() -> None:
+    renderer, samples = Renderer(FAMILIES, 9), Samples()
+    for who in "abc":
+        samples.add(TOOK, Distribution((1.0,)), who)
+    section = renderer.render(samples)
+    assert section.series == section.plain("text").count(b"took_seconds_") == 8
+    assert renderer.dropped == 4
+    samples = Samples()
+    samples.add(TOOK, Distribution((1.0,)), "c")
+    samples.add(LOSS, 1.0, "a")
+    assert renderer.render(samples).series == 5
+    assert renderer.dropped == 4
+
+
 def _losses(*names: str) -> Samples:
     samples = Samples()
     for name in names:

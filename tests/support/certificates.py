@@ -31,6 +31,22 @@ class Authority:
         fresh[0].replace(certificate)
         return certificate, key
 
+    def issue_between(self, name: str, first: str, last: str) -> tuple[Path, Path]:
+        """One that is good between two dates, written `20240131000000Z`."""
+        certificate, key = self._directory / f"{name}.pem", self._directory / f"{name}.key"
+        request, settings = certificate.with_suffix(".request"), certificate.with_suffix(".conf")
+        files = "\n".join(f"{kind} = {self._directory / kind}" for kind in ("database", "new_certs_dir"))
+        settings.write_text(
+            f"[ca]\ndefault_ca = one\n[one]\n{files}\npolicy = any\ndefault_md = sha256\nrand_serial = yes\n"
+            "[any]\ncommonName = supplied\n"
+        )
+        (self._directory / "database").touch()
+        (self._directory / "new_certs_dir").mkdir(exist_ok=True)
+        _openssl("req", *EC[:-2], "-subj", f"/CN={name}", "-keyout", key, "-out", request)
+        signer = ("-cert", self.certificate, "-keyfile", self._key, "-startdate", first, "-enddate", last)
+        _openssl("ca", "-batch", "-notext", "-config", settings, *signer, "-in", request, "-out", certificate)
+        return certificate, key
+
     def client(self, certificate: tuple[Path, Path] | None = None) -> ssl.SSLContext:
         """What a client needs to trust it, and to show a certificate of its own."""
         context = ssl.create_default_context(cafile=str(self.certificate))

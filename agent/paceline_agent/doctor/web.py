@@ -22,15 +22,28 @@ def examine(visit: Visit) -> Iterator[Finding]:
     host, port = split_address(visit.listen_address)
     try:
         config = WebConfig() if visit.web_config is None else read_web_config(visit.web_config)
+        refused = _refusal(config)
     except WebConfigError as error:
         yield Finding("web", "broken", "the agent does not start", str(error), "correct --web.config.file")
         return
+    if refused:
+        fix = "renew what tls_server_config names; the agent takes it without a restart"
+        yield Finding("web", "broken", "no client takes the agent's certificate", refused, fix)
     try:
         with socket.create_server((host, port), family=_family(host)):
             yield Finding("web", "ok", f"{visit.listen_address} is free; {_audience(config, host)}")
     except OSError as error:
         taken = error.errno == errno.EADDRINUSE
         yield _taken(visit, config, host, port) if taken else _refused(visit, error)
+
+
+def _refusal(config: WebConfig) -> str:
+    """Of the certificate by those who trust it. Raises WebConfigError where the agent would not start."""
+    if config.tls is None:
+        return ""
+    from .certificate import refusal  # not before: without TLS OpenSSL is not needed
+
+    return refusal(config.tls)
 
 
 def _family(host: str) -> socket.AddressFamily:

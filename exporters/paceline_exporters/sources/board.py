@@ -44,7 +44,7 @@ class Port:
     pci: str
     """PCI address of the function, as sysfs writes it; empty for software devices (rxe, siw)."""
     netdevs: tuple[str, ...]
-    """Network devices of the same function."""
+    """Network devices of the same function; of an EFA, of the ENA beside it."""
     link_layer: str
     """`InfiniBand` or `Ethernet`, empty where unknown."""
 

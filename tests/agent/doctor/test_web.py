@@ -8,6 +8,7 @@ from typing import Any
 
 import bcrypt
 import pytest
+from certificates import OPENSSL, Authority
 
 from paceline_agent.doctor.visit import Visit
 from paceline_agent.doctor.web import examine
@@ -69,3 +70,43 @@ def test_a_web_configuration_that_cannot_be_used(visit: Callable[..., Visit], tm
     [found] = examine(visit(web_config=config))
     assert (found.status, found.fix) == ("broken", "correct --web.config.file")
     assert str(config) in found.why
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Path:
+    """A web configuration with a certificate of its own, beside it."""
+    if OPENSSL is None:
+        pytest.skip("openssl is not installed")
+    Authority(tmp_path).issue("server")
+    config = tmp_path / "web.yml"
+    config.write_text("tls_server_config: {cert_file: server.pem, key_file: server.key}\n")
+    return config
+
+
+def test_tls_that_serves(visit: Callable[..., Visit], server: Path) -> None:
+    [found] = examine(visit(web_config=server))
+    assert (found.status, "with TLS" in found.seen) == ("ok", True)
+
+
+def test_a_key_of_another_certificate_is_what_the_agent_would_not_start_with(
+    visit: Callable[..., Visit], server: Path
+) -> None:
+    Authority(server.parent, "other").issue("stranger")
+    (server.parent / "stranger.key").replace(server.parent / "server.key")
+    [found] = examine(visit(web_config=server))
+    assert (found.status, found.seen) == ("broken", "the agent does not start")
+    assert "mismatch" in found.why
+
+
+@pytest.mark.parametrize("asked", ["", ", client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem"])
+@pytest.mark.parametrize(
+    ("years", "why"), [((2020, 2021), "it has expired"), ((2120, 2121), "it is not valid yet")]
+)
+def test_a_certificate_out_of_date_is_told(
+    visit: Callable[..., Visit], server: Path, years: tuple[int, int], why: str, asked: str
+) -> None:
+    first, last = (f"{year}0101000000Z" for year in years)
+    Authority(server.parent).issue_between("server", first, last)
+    server.write_text(f"tls_server_config: {{cert_file: server.pem, key_file: server.key{asked}}}\n")
+    refused, free = examine(visit(web_config=server))
+    assert (refused.status, refused.why, free.status) == ("broken", why, "ok")

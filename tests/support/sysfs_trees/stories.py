@@ -197,6 +197,10 @@ BNXT_RE = Story(
         "rx_cnp_pkts": 19,
         "tx_cnp_pkts": 20,
         "rx_ecn_marked_pkts": 21,
+        "pacing_reschedule": 22,
+        "pacing_complete": 23,
+        "pacing_alerts": 24,
+        "db_fifo_register": 0x3FF0,
     },
 )
 IRDMA = Story(

@@ -12,6 +12,7 @@ GPU_CLASS = 0x030200
 ETHERNET_CLASS = 0x020000
 NVIDIA = 0x10DE
 MELLANOX = 0x15B3
+AMAZON, ENA_DEVICE = 0x1D0F, 0xEC20
 
 
 class Tree:
@@ -41,9 +42,23 @@ class Tree:
         link(self.root / "bus/pci/devices" / address, path)
         link(path / "subsystem", self.root / "bus/pci")
         if driver is not None:
-            (self.root / "bus/pci/drivers" / driver).mkdir(exist_ok=True)
-            link(path / "driver", self.root / "bus/pci/drivers" / driver)
+            self.bind(path, driver)
         return path
+
+    def bind(self, function: Path, driver: str) -> None:
+        """Give a function to a driver."""
+        drivers = self.root / "bus/pci/drivers" / driver
+        drivers.mkdir(exist_ok=True)
+        link(function / "driver", drivers)
+        link(drivers / function.name, function)
+
+    def ena(self, parent: Path | str, address: str, name: str, *, up: bool = True) -> Path:
+        """The function with the network device of an AWS card; its EFA, where it has one, is another function."""
+        function = self.function(
+            parent, address, vendor=AMAZON, device=ENA_DEVICE, pci_class=ETHERNET_CLASS, driver="ena"
+        )
+        self.netdev(name, function, up=up)
+        return function
 
     def bridge(self, parent: Path | str, address: str, numa_node: int = 0) -> Path:
         """A root port, or a port of a PCIe switch."""
@@ -106,11 +121,17 @@ class Tree:
         netdev: str | None = None,
         seed: int = 1,
     ) -> RdmaDevice:
-        """An RDMA device of a PCI function, or a software one, with a network device where one is named."""
+        """An RDMA device of a PCI function, or a software one, with a network device where one is named: of the
+        same function, or for an EFA of an ENA in the slot beside it."""
+        if netdev is not None and function is not None and story.driver == "efa":
+            self.ena(function.parent, _slot_beside(function.name), netdev)
         if netdev is not None and not (self.root / "class/net" / netdev).exists():
             self.netdev(netdev, function, infiniband=story.link_layer == "InfiniBand")
         if function is not None and not (function / "driver").exists():
-            drivers = self.root / "bus/pci/drivers" / story.driver
-            drivers.mkdir(exist_ok=True)
-            link(function / "driver", drivers)
+            self.bind(function, story.driver)
         return RdmaDevice(self.root, name, story, function, netdev, seed)
+
+
+def _slot_beside(address: str) -> str:
+    head, _, tail = address.rpartition(":")
+    return f"{head}:{int(tail[:2], 16) ^ 1:02x}{tail[2:]}"

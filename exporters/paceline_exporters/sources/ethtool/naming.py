@@ -5,8 +5,8 @@ device_drivers/ethernet/mellanox/mlx5/counters.rst. The others' tables of string
 broadcom/bnxt/bnxt_ethtool.c, intel/ice/ice_ethtool.c, amazon/ena/ena_ethtool.c and
 hisilicon/hns3/hns3pf/hclge_main.c.
 
-mlx5 takes those of PCIe, of link downs and of missing buffers from 32-bit registers, which wrap: a reset to
-Prometheus.
+Widths: mlx5 takes some of its own from 32-bit registers, which wrap (en_stats.c: READ_CTR32_BE, and the queue
+counters); the others keep 64 bits or widen in the driver.
 """
 
 from __future__ import annotations
@@ -21,7 +21,16 @@ BITS = 8
 MICROSECONDS = 1_000_000
 PERCENT = 100
 DIRECTIONS = {"rx": ("receive", "received"), "tx": ("transmit", "transmitted")}
-_DIGITS = re.compile(r"\d+")
+_BITS = dict.fromkeys(
+    (
+        *("rx_pci_signal_integrity", "tx_pci_signal_integrity"),
+        *("outbound_pci_stalled_rd_events", "outbound_pci_stalled_wr_events"),
+        *("link_down_events_phy", "rx_out_of_buffer", "dev_out_of_buffer"),
+    ),
+    32,
+)
+"""Width of counters that wrap before 64 bits; all of these names are mlx5's only."""
+_DIGITS = re.compile(r"[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -262,6 +271,12 @@ class Reading:
     labels: tuple[str, ...]
     divisor: int
 
+    key: str
+    """Names the series within its device. Not the driver's name, whose place another may take: the series must
+    not go down by that."""
+    bits: int | None
+    """Width of a counter that wraps; None for 64 bits."""
+
 
 def _meanings() -> Iterator[tuple[str, Meaning]]:
     for row in ROWS:
@@ -301,7 +316,8 @@ def readings(device: str, names: Iterable[str]) -> list[Reading]:
         labels = (device, *_second(meaning, name))
         rank, _ = chosen.get((meaning.family, labels), (meaning.rank + 1, None))
         if meaning.rank < rank:
-            reading = Reading(position, meaning.family, labels, meaning.divisor)
+            key = " ".join((meaning.family.name, *labels[1:]))
+            reading = Reading(position, meaning.family, labels, meaning.divisor, key, _BITS.get(name))
             chosen[meaning.family, labels] = meaning.rank, reading
     return [reading for _, reading in chosen.values()]
 

@@ -84,7 +84,7 @@ def closeness(one: Function, other: Function, one_node: bool = False) -> str:
 def read(path: Path) -> str:
     """An attribute, empty where there is none or its driver will not say."""
     try:
-        return path.read_text().strip()
+        return path.read_text(errors="replace").strip()
     except OSError:
         return ""
 

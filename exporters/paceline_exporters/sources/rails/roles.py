@@ -16,7 +16,7 @@ COMPUTE, MANAGEMENT, UNKNOWN = "compute", "management", ""
 SWITCHED = frozenset({"PIX", "PXB"})
 SLOW_RATIO = 0.5
 """Of the fastest port's rate: below it, a port is no rail."""
-_RATE = re.compile(r"([0-9.]+) Gb/sec")
+_RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) Gb/sec")
 _ANYWHERE = "00000000"
 
 
@@ -57,7 +57,7 @@ def _role(fact: Facts, fastest: float, switched: bool) -> str:
 
 
 def rate(port: Path) -> float | None:
-    """Of a port in sysfs, in Gb/s; None while it is not active."""
+    """Of a port in sysfs, in Gb/s; None while it is not active, and where it makes no sense."""
     found = _RATE.match(read(port / "rate"))
     return float(found[1]) if found and read(port / "state").startswith("4:") else None
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from ...metrics import Family, Samples
 from ..board import Port
@@ -112,7 +114,8 @@ class RailsSource:
     def _listed(self) -> Iterator[Port]:
         for path in sorted(self._infiniband.glob("*/ports/*")):
             device = path.parent.parent
-            address = (device / "device").resolve().name
+            # `realpath` takes a link that leads to itself as it is.
+            address = Path(os.path.realpath(device / "device")).name
             netdevs = tuple(sorted(net.name for net in device.glob("device/net/*")))
             pci = address if ADDRESS.match(address) else ""
             yield Port(device.name, path.name, pci, netdevs, read(path / "link_layer"))
@@ -125,7 +128,7 @@ class RailsSource:
             yield Facts(
                 path=min(_paths(placed, gpus, one_node), key=PATHS.index, default=""),
                 rate=self._rate(placed.port),
-                default_route=not names.isdisjoint(routed),
+                default_route=not names.isdisjoint(routed) and not _carries_no_ip(placed),
             )
 
     def _rate(self, port: Port) -> float | None:
@@ -134,6 +137,11 @@ class RailsSource:
         if now is not None:
             self._rates[key] = max(now, self._rates.get(key, 0.0))
         return self._rates.get(key)
+
+
+def _carries_no_ip(placed: PlacedPort) -> bool:
+    """An EFA's network device is another function's, of the same card: IP goes past the EFA itself."""
+    return placed.function is not None and placed.function.driver == "efa"
 
 
 def _paths(placed: PlacedPort, gpus: list[PlacedGpu], one_node: bool) -> Iterator[str]:

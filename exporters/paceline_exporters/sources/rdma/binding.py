@@ -6,10 +6,10 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 
 from ...metrics import Family, Labels, Value
+from ..extend import Extended
 from .counters import Meaning
-from .extend import Extended
 from .tree import Attribute
-from .values import ABSENT
+from .values import ABSENT, count
 
 Points = MutableMapping[Family, dict[Labels, Value]]
 
@@ -63,7 +63,7 @@ class Binding:
         if text.startswith(ABSENT):
             self.forget(points)
             return False
-        raw = int(text)
+        raw = count(text)
         reset = self.extended is not None and self.extended.take(raw)
         self.text = text
         self.value = (raw if self.extended is None else self.extended.total) * self.means.factor

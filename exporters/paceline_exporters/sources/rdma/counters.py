@@ -15,6 +15,7 @@ from ...metrics import Family
 PORT = ("device", "port")
 PMA = ("counters_ext", "counters")
 """Directories of PerfMgmt counters, the wider first: before Linux 4.5 the 64-bit ones stood apart."""
+PMA_DIRECTORIES = frozenset(PMA)
 HARDWARE = "hw_counters"
 
 # family, files in counters/ and counters_ext/, files in hw_counters/, meaning
@@ -262,8 +263,9 @@ _WRAPPING = (
     ("bnxt_re", 48, "rx_bytes rx_pkts tx_bytes tx_pkts rx_roce_errors rx_roce_discards"),
 )
 _BITS = {(driver, file): bits for driver, bits, files in _WRAPPING for file in files.split()}
-_NOT_COUNTERS = frozenset({"lifespan"})
-"""How long the driver's cache holds, in milliseconds: a setting."""
+_NO_MEASUREMENTS = frozenset({"lifespan", "db_fifo_register"})
+"""How long the driver's cache holds, in milliseconds: a setting. A register of bnxt_re as it is now: bit fields,
+one of which goes up and down with its queue of doorbells (`pacing_*` beside it are counts of the driver)."""
 
 RESOURCES = Family(
     "paceline_rdma_port_resources",
@@ -327,10 +329,16 @@ class Meaning:
         return self.family.type == "counter"
 
 
+def outlives_driver(key: str) -> bool:
+    """Whether a counter, by its path below the device, stands in the device's firmware: PerfMgmt's do, while
+    `hw_counters` are of the driver or of queues that it makes."""
+    return not PMA_DIRECTORIES.isdisjoint(key.split("/"))
+
+
 def meaning(driver: str, directory: str, file: str, port: str) -> Meaning | None:
     """Of a file in one of a port's directories, or in the device's own `hw_counters` (no port); None where it is
     no measurement."""
-    if file in _NOT_COUNTERS:
+    if file in _NO_MEASUREMENTS:
         return None
     plain = file.removeprefix("vport_") if driver == "mlx5" else file
     width = _BITS.get((driver, plain)) if directory == HARDWARE else None

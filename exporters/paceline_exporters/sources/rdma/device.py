@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import errno
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...metrics import Family, Labels, Samples
 from ..board import Port
+from ..extend import Memory
 from . import compat
 from .binding import Binding, Points
 from .counters import HARDWARE, OTHER, PMA, Meaning, meaning
-from .extend import Memory
 from .identity import Identity, identify
 from .port import PortFiles
 from .tree import Attribute, Descriptors, names
@@ -92,6 +92,8 @@ class Device:
         self._identity = Identity("", "", (), False, "", "", "", "")
         self._ports: dict[str, PortFiles] = {}
         self._bindings: dict[str, Binding] = {}
+        self._parts: dict[tuple[Family, Labels], list[Binding]] = {}
+        """The files that go to each series."""
         self._points: Points = defaultdict(dict)
         """Of all bindings."""
 
@@ -119,9 +121,8 @@ class Device:
         """Let all files go."""
         for files in self._ports.values():
             files.close()
-        for binding in self._bindings.values():
-            binding.close(self._points)
-        self._bindings.clear()
+        for key in list(self._bindings):
+            self._unbind(key)
 
     def _scan(self) -> None:
         self._identity = identify(self._path, self._failed)
@@ -144,7 +145,7 @@ class Device:
             if files and not port:
                 self._memory.resets.setdefault(port, 0)
         for key in self._bindings.keys() - found.keys():
-            self._bindings.pop(key).close(self._points)
+            self._unbind(key)
         for key, (port, kind, file) in found.items():
             if key not in self._bindings:
                 self._bind(key, port, kind, file)
@@ -155,11 +156,15 @@ class Device:
         if means is None or self._is_absent(attribute):
             return
         labels = self._labels(means, port)
-        parts = self._parts(means.family, labels)
-        if parts and not means.shared:
-            # Two files of one meaning: a series has one writer, the other keeps its own name.
-            means = Meaning(OTHER, file)
-            labels, parts = self._labels(means, port), []
+        if self._parts.get((means.family, labels)) and not means.shared:
+            # Two files of one meaning: a series has one writer, the other keeps its own name. That it may stop at
+            # its limit is no loss, as the first goes on.
+            means = replace(means, family=OTHER, label=file, limit=None)
+            labels = self._labels(means, port)
+        parts = self._parts.setdefault((means.family, labels), [])
+        if parts and not means.shared:  # that name is taken as well
+            attribute.close()
+            return
         shown, factor = compat.counter(self._identity.driver, kind, file) if self._compat and port else (None, 1)
         self._bindings[key] = Binding(
             attribute=attribute,
@@ -173,10 +178,11 @@ class Device:
             parts=parts,
         )
 
-    def _parts(self, family: Family, labels: Labels) -> list[Binding]:
-        """The files that already go to a series."""
-        held = ((held.means.family, held.labels, held.parts) for held in self._bindings.values())
-        return next((parts for *series, parts in held if series == [family, labels]), [])
+    def _unbind(self, key: str) -> None:
+        binding = self._bindings.pop(key)
+        binding.close(self._points)
+        if not binding.parts:
+            del self._parts[binding.means.family, binding.labels]
 
     def _labels(self, means: Meaning, port: str) -> Labels:
         return tuple(label for label in (self.name, port, means.label) if label)
@@ -220,6 +226,11 @@ class Device:
         return reset
 
     def _failed(self, error: Exception) -> None:
-        number = error.errno if isinstance(error, OSError) else None
-        name = errno.errorcode.get(number, "unknown") if number is not None else GARBLED
-        self._memory.errors[name] = self._memory.errors.get(name, 0) + 1
+        count_error(self._memory.errors, error)
+
+
+def count_error(errors: dict[str, int], error: Exception) -> None:
+    """Under the name of its errno."""
+    number = error.errno if isinstance(error, OSError) else None
+    name = errno.errorcode.get(number, "unknown") if number is not None else GARBLED
+    errors[name] = errors.get(name, 0) + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -66,6 +67,6 @@ def _known(found: Any) -> Known | None:
             "pci": str(pci),
             "removable": bool(removable),
             "seen": int() | float() as seen,
-        }:
+        } if 0 <= seen < math.inf:
             return Known(device, port, pci, removable, seen)
     return None

@@ -9,7 +9,7 @@ from ...metrics import Family, Samples, Value
 from . import compat
 from .counters import PORT
 from .tree import Attribute, Descriptors, Failed, text
-from .values import lifespan_seconds, rate_bytes_per_second, state_id
+from .values import lifespan_seconds, physical_state_id, rate_bytes_per_second, state_id
 
 ACTIVE, LINK_UP = 4, 5
 CARRIER = (b"up", b"unknown")
@@ -46,7 +46,7 @@ LINK = Family(
 )
 RATE = Family("paceline_rdma_port_rate_bytes_per_second", "Rate of the link as it is now.", "gauge", "", PORT)
 FAMILIES = (PORT_INFO, STATE, PHYSICAL_STATE, LINK, RATE)
-Parse = Callable[[bytes], float]
+Parse = Callable[[bytes], float | None]
 
 
 class PortFiles:
@@ -66,7 +66,7 @@ class PortFiles:
         # file, its parser, the family, the same of node_exporter
         rows: list[tuple[str, Parse, Family | None, Family]] = [
             ("state", state_id, STATE, compat.STATE),
-            ("phys_state", state_id, PHYSICAL_STATE, compat.PHYSICAL_STATE),
+            ("phys_state", physical_state_id, PHYSICAL_STATE, compat.PHYSICAL_STATE),
             ("rate", rate_bytes_per_second, RATE, compat.RATE),
         ]
         if serve_compat and (self._path / "hw_counters/lifespan").exists():
@@ -122,7 +122,7 @@ class PortFiles:
 
     def _has_carrier(self, failed: Failed) -> bool:
         """On InfiniBand the network device is IPoIB, which says nothing of the port. EFA always calls itself
-        active: its network device is the only witness, where it has one."""
+        active: the network device of its card is the only witness, where it is known."""
         if self._operstate is None or self.link_layer == "InfiniBand":
             return True
         try:

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Container, Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from ...kept import Kept
 from ...metrics import Family, Samples
 from ..contract import World
+from ..extend import SAVE_SECONDS, Memory, boot_name
 from . import compat, counters
 from .device import FAMILIES as DEVICE_FAMILIES
-from .device import READ_ERRORS, Device, Reading
-from .extend import Memory
+from .device import READ_ERRORS, Device, Reading, count_error
 from .inventory import Inventory, Known
 from .port import FAMILIES as PORT_FAMILIES
 from .rounds import Rounds
-from .tree import Descriptors, names, text
+from .tree import Descriptors, names
 
-SAVE_SECONDS = 10.0
-"""Between two savings. What comes in between is not lost with the agent: the next one adds what the hardware
-counted since the saved reading and comes to the same total. A reset would break that: it is saved at once."""
 PATIENCE_SECONDS = 1.0
 """For one device. One that needs longer counts as one that hangs: what it says in the end is not used."""
 TIMED_OUT = "ETIMEDOUT"
@@ -60,7 +58,6 @@ class RdmaSource:
         )
         self._world = world
         self._directory = world.sysfs / "class/infiniband"
-        self._boot_file = world.procfs / "sys/kernel/random/boot_id"
         self._compat = NODE_EXPORTER in world.compat
         self._descriptors = Descriptors()
         self._rounds: Rounds[Reading] = Rounds(PATIENCE_SECONDS, self.deadline_seconds * 0.75)
@@ -76,26 +73,29 @@ class RdmaSource:
         self._saved: dict[str, Any] = saved if isinstance(saved, dict) else {}
         self._memories = {name: Memory(found) for name, found in self._saved.items()}
         self._saved_at = -math.inf
+        self._failing: frozenset[str] = frozenset()
+        """Devices that did not answer the last time."""
 
     def sample(self) -> Samples:
         """Raises OSError where the class directory is there and cannot be listed."""
         now = time.monotonic()
-        lives = self._lives()
+        lives, failures = self._lives()
         self._match(lives)
-        if not lives and not any(self._inventory):
+        if not lives and not failures and not any(self._inventory):
             self._world.board.ports = ()
             return self._nothing
         outcomes = self._rounds.run(
             {name: partial(found.read, now) for name, (_, found) in self._devices.items()}
         )
         readings = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Reading)}
+        failures |= {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Exception)}
         self._last |= readings
         self._world.board.ports = tuple(port for reading in self._last.values() for port in reading.ports)
         samples = self._joined(readings.values())
-        self._add_inventory(samples, readings)
-        for name, outcome in outcomes.items():
-            if isinstance(outcome, Exception):
-                self._add_failure(samples, name, outcome)
+        self._failing = frozenset(failures)
+        self._add_inventory(samples, readings.values(), failures)
+        for name, error in failures.items():
+            self._add_failure(samples, name, error)
         if now - self._saved_at >= SAVE_SECONDS or any(reading.reset for reading in readings.values()):
             self._save()
         return samples
@@ -107,17 +107,20 @@ class RdmaSource:
             self._devices[name][1].close()
         self._rounds.close()
 
-    def _lives(self) -> dict[str, str]:
+    def _lives(self) -> tuple[dict[str, str], dict[str, Exception]]:
         """The devices that are listed now, each with a name for its present life: the inode of its directory in
-        sysfs is a number that the kernel gives once per boot (kernfs_ino, on 64-bit machines)."""
-        boot = text(self._boot_file, _ignore)
-        lives = {}
+        sysfs is a number that the kernel gives once per boot (kernfs_ino, on 64-bit machines). And those that are
+        listed and cannot be looked at."""
+        boot = boot_name(self._world.procfs)
+        lives, failures = dict[str, str](), dict[str, Exception]()
         for name in names(self._directory, _raise):
             try:
                 lives[name] = f"{boot}:{(self._directory / name).stat().st_ino}"
             except FileNotFoundError:  # went in between
                 continue
-        return lives
+            except OSError as error:
+                failures[name] = error
+        return lives, failures
 
     def _match(self, lives: dict[str, str]) -> None:
         """Let go of devices that went, take up those that came. One that is still read is let be for now."""
@@ -130,7 +133,7 @@ class RdmaSource:
         for name, life in lives.items():
             if name not in self._devices:
                 memory = self._memories.setdefault(name, Memory())
-                memory.live(life)
+                memory.live(life, counters.outlives_driver)
                 found = Device(self._directory / name, memory, self._descriptors, self._compat)
                 self._devices[name] = (life, found)
 
@@ -145,24 +148,38 @@ class RdmaSource:
                     points[family].update(series)
         return samples
 
-    def _add_inventory(self, samples: Samples, answering: Container[str]) -> None:
+    def _add_inventory(
+        self, samples: Samples, readings: Iterable[Reading], failures: Mapping[str, Exception]
+    ) -> None:
         seen = time.time()
         present = [
             Known(port.device, port.port, port.pci, reading.removable, seen)
             for reading in self._last.values()
             for port in reading.ports
         ]
+        # One that has never answered since the agent came: sysfs lists its ports without asking its driver.
+        present += [known for name in failures if name not in self._last for known in self._listed(name, seen)]
         self._inventory.see(present, seen)
+        answering = {(port.device, port.port) for reading in readings for port in reading.ports}
         for known in self._inventory:
-            samples.add(UP, int(known.device in answering), known.device, known.port)
+            samples.add(UP, int((known.device, known.port) in answering), known.device, known.port)
+
+    def _listed(self, name: str, seen: float) -> Iterator[Known]:
+        before = {(known.device, known.port): known for known in self._inventory}
+        for port in names(self._directory / name / "ports", _ignore):
+            if port.isdecimal():
+                known = before.get((name, port), Known(name, port, "", removable=False, seen=seen))
+                yield replace(known, seen=seen)
 
     def _add_failure(self, samples: Samples, name: str, error: Exception) -> None:
         """A device that does not answer: its counters are absent, its errors are told, the sample has failed."""
-        errors = self._memories[name].errors
+        errors = self._memories.setdefault(name, Memory()).errors
         samples.problem = error
         if isinstance(error, TimeoutError):
             samples.problem = TimeoutError(f"RDMA device {name}: {error}")
             errors[TIMED_OUT] = errors.get(TIMED_OUT, 0) + 1
+        elif isinstance(error, OSError):
+            count_error(errors, error)
         for kind, count in list(errors.items()):
             samples.add(READ_ERRORS, count, name, kind)
 
@@ -174,7 +191,7 @@ class RdmaSource:
         self._saved_at = time.monotonic()
         if not (self._saved or self._devices):
             return  # a machine without RDMA needs no directory for it
-        remembered = {known.device for known in self._inventory} | self._devices.keys()
+        remembered = {known.device for known in self._inventory} | self._devices.keys() | self._failing
         stuck = self._rounds.stuck()
         self._memories = {name: memory for name, memory in self._memories.items() if name in remembered}
         for name in self._saved.keys() - remembered:
@@ -189,4 +206,4 @@ def _raise(error: Exception) -> None:
 
 
 def _ignore(error: Exception) -> None:
-    """Without the boot's name a reboot shows in its other inodes and in counters that fell."""
+    """The device is known to fail."""

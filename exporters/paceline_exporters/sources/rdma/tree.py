@@ -12,6 +12,8 @@ Failed = Callable[[Exception], None]
 """Is told of a read that failed."""
 SIZE = 128
 """Bytes asked for; the longest attribute read here has fewer than 64."""
+TEXT_SIZE = 4096
+"""Bytes of a text that are looked at: sysfs has no attribute longer than a page."""
 GONE = (errno.ENODEV, errno.ENOENT, errno.ESTALE)
 
 
@@ -70,7 +72,8 @@ class Attribute:
 def text(path: Path, failed: Failed) -> str:
     """A short attribute that seldom changes; empty where it is absent, or fails to be read, which is told."""
     try:
-        return path.read_bytes().decode("utf-8", "replace").strip()
+        with path.open("rb", buffering=0) as file:
+            return (file.read(TEXT_SIZE) or b"").decode("utf-8", "replace").strip()
     except FileNotFoundError:
         return ""
     except OSError as error:
@@ -87,3 +90,12 @@ def names(directory: Path, failed: Failed) -> list[str]:
     except OSError as error:
         failed(error)
         return []
+
+
+def target(link: Path, failed: Failed) -> Path | None:
+    """Where a link leads in the end; None where it is none, or leads nowhere or to itself, which is told."""
+    try:
+        return Path(os.path.realpath(link, strict=True)) if link.is_symlink() else None
+    except OSError as error:
+        failed(error)
+        return None

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from paceline_exporters.sources.ethtool.ioctl import split
 from paceline_exporters.sources.ethtool.naming import FAMILIES, known, readings
 
 LISTS = Path(__file__).parents[3] / "fixtures" / "ethtool"
@@ -157,3 +160,22 @@ def test_other_names_mean_nothing(name: str) -> None:
 def test_every_family_is_met_in_a_list() -> None:
     met = {reading.family for path in LISTS.glob("*.txt") for reading in readings("eth0", listed(path.stem))}
     assert set(FAMILIES) == met
+
+
+PARTS = ("rx", "tx", "_prio", "3", "12", "\u0663", "_pause", "_duration", "_err_lane_", "_phy", "pfc_pri", ".nic")
+NAMES = st.lists(st.sampled_from(PARTS)).map("".join) | st.text() | st.sampled_from(list(listed("mlx5")))
+
+
+@given(st.lists(NAMES), st.binary(max_size=200))
+def test_whatever_a_driver_lists_each_series_has_one_reading(names: list[str], raw: bytes) -> None:
+    names += split(raw)
+    found = readings("eth0", names)
+    assert len({(reading.family, reading.labels) for reading in found}) == len(found)
+    assert len({reading.key for reading in found}) == len(found)
+    for reading in found:
+        assert known(names[reading.position])
+        assert len(reading.labels) == len(reading.family.labels)
+        assert reading.labels[0] == "eth0"
+        assert all(label.isascii() and label for label in reading.labels)
+        assert reading.divisor >= 1
+        assert reading.bits in (None, 32)

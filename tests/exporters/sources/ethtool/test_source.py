@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import re
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,31 +171,115 @@ def test_that_all_fail_is_a_problem(watch: Watch, refuse: Callable[[str, int], N
 
 
 class Driver:
-    """A driver that lists other statistics than before, as many."""
+    """A driver that lists what the test wants."""
 
     def __init__(self) -> None:
-        self.priority = 3
+        self.listed = {"rx_packets": 1, "rx_prio3_pause_duration": 2_500_000}
 
     def count(self, device: str) -> int:
-        return 2
+        return len(self.listed)
 
     def names(self, device: str, count: int) -> bytes:
-        names = ("rx_packets", f"rx_prio{self.priority}_pause_duration")
-        return b"".join(name.encode().ljust(STRING_BYTES, b"\0") for name in names)
+        return b"".join(name.encode().ljust(STRING_BYTES, b"\0") for name in self.listed)
 
     def values(self, device: str, count: int) -> list[int]:
-        return [1, 2_500_000]
+        return list(self.listed.values())
 
     def close(self) -> None:
         pass
 
 
-def test_pfc_that_moves_to_another_priority(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
-    driver = Driver()
-    monkeypatch.setattr(source_module, "StatisticsSocket", lambda: driver)
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
+    one = Driver()
+    monkeypatch.setattr(source_module, "StatisticsSocket", lambda: one)
+    return one
+
+
+@pytest.fixture
+def kept_world(tmp_path: Path) -> World:
+    """One whose sources remember."""
+    (tmp_path / "sys/kernel/random").mkdir(parents=True)
+    (tmp_path / "sys/kernel/random/boot_id").write_text("first-boot\n")
+    return replace(world_with("eth0"), procfs=tmp_path, state=tmp_path / "state")
+
+
+def served(samples: Samples) -> dict[str, object]:
+    return {
+        " ".join((family.name.removeprefix("paceline_nic_"), *labels[1:])): value
+        for family, points in samples.points.items()
+        for labels, value in points.items()
+    }
+
+
+def test_pfc_that_moves_to_another_priority(watch: Watch, driver: Driver) -> None:
     source = watch(world_with("eth0"))
     for priority in (3, 4):
-        driver.priority = priority
-        [(family, points)] = source.sample().points.items()
-        assert family.name == "paceline_nic_receive_pfc_pause_seconds_total"
-        assert points == {("eth0", str(priority)): 2.5}
+        driver.listed = {"rx_packets": 1, f"rx_prio{priority}_pause_duration": 2_500_000}
+        values = served(source.sample())
+        assert values == {f"receive_pfc_pause_seconds_total {priority}": 2.5, "ethtool_resets_total": 0}
+
+
+def test_a_register_that_wraps_goes_on(watch: Watch, driver: Driver) -> None:
+    source = watch(world_with("eth0"))
+    for raw in (2**32 - 10, 5):
+        driver.listed = {"rx_out_of_buffer": raw}
+        values = served(source.sample())
+    assert values == {"receive_out_of_buffer_total": 2**32 + 5, "ethtool_resets_total": 0}
+
+
+def test_a_reset_is_declared_and_counting_goes_on(watch: Watch, driver: Driver) -> None:
+    source = watch(world_with("eth0"))
+    for raw in (1000, 3, 4):
+        driver.listed = {"rx_crc_errors_phy": raw}
+        values = served(source.sample())
+    assert values == {"receive_crc_errors_total": 1004, "ethtool_resets_total": 1}
+
+
+def test_another_name_for_the_same_series_does_not_take_it_down(watch: Watch, driver: Driver) -> None:
+    source = watch(world_with("eth0"))
+    totals = []
+    for listed in ({"rx_global_pause": 500}, {"rx_pause_ctrl_phy": 20}, {"rx_global_pause": 501}):
+        driver.listed = dict(listed)
+        totals.append(served(source.sample())["receive_pause_frames_total"])
+    assert totals == sorted(totals)
+
+
+def test_gauges_are_as_they_are(watch: Watch, driver: Driver) -> None:
+    source = watch(world_with("eth0"))
+    for raw in (50, 20):
+        driver.listed = {"outbound_pci_stalled_rd": raw}
+        assert served(source.sample())["pcie_stalled_ratio read"] == raw / 100
+
+
+def test_counters_go_on_over_agents_and_boots(watch: Watch, driver: Driver, kept_world: World) -> None:
+    name = "link_down_events_total"
+    driver.listed = {"link_down_events_phy": 7}
+    first = watch(kept_world)
+    assert served(first.sample())[name] == 7
+    first.close()
+    driver.listed = {"link_down_events_phy": 9}
+    assert served(watch(kept_world).sample())[name] == 9
+    driver.listed = {"link_down_events_phy": 1}  # a reset is saved at once: this one is killed
+    killed = watch(kept_world)
+    assert served(killed.sample()) == {name: 10, "ethtool_resets_total": 1}
+    driver.listed = {"link_down_events_phy": 12}
+    assert served(watch(kept_world).sample())[name] == 21
+    (kept_world.procfs / "sys/kernel/random/boot_id").write_text("second-boot\n")
+    killed = watch(kept_world)
+    driver.listed = {"link_down_events_phy": 30}
+    assert served(killed.sample())["ethtool_resets_total"] == 2
+
+
+def test_what_is_remembered_is_bounded(
+    watch: Watch, driver: Driver, kept_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "MOST_GONE", 2)
+    source = watch(kept_world)
+    for number in range(6):
+        kept_world.board.ports = world_with(f"eth{number}").board.ports
+        source.sample()
+    source.close()
+    assert kept_world.state is not None
+    document = json.loads((kept_world.state / "ethtool.json").read_text())
+    assert list(document["devices"]) == ["eth3", "eth4", "eth5"]

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from paceline_exporters.sources.rails.roles import (
     COMPUTE,
@@ -99,3 +102,39 @@ def test_carriers(tmp_path: Path) -> None:
     (tmp_path / "bond0.100/upper_ens8").mkdir(parents=True)
     assert carriers("ens8", tmp_path) == {"ens8", "bond0", "bond0.100"}
     assert carriers("ens9", tmp_path) == {"ens9"}
+
+
+WORDS = st.sampled_from(["00000000", "00", "0" * 32, "0" * 31 + "1", "eth0", "lo", "\t", "\n", "x", "Iface"])
+ROUTES = st.binary(max_size=300) | st.lists(WORDS, max_size=60).map(lambda words: " ".join(words).encode())
+
+
+@given(ROUTES, ROUTES)
+def test_whatever_stands_in_the_routes_devices_come_out(tmp_path_factory: Any, v4: bytes, v6: bytes) -> None:
+    procfs = tmp_path_factory.getbasetemp() / "routes"
+    (procfs / "net").mkdir(parents=True, exist_ok=True)
+    (procfs / "net/route").write_bytes(v4)
+    (procfs / "net/ipv6_route").write_bytes(v6)
+    for name in default_routes(procfs):
+        assert name == name.strip() != ""
+
+
+RATES = st.binary(max_size=40) | st.text("0123456789.", max_size=400).map(lambda text: f"{text} Gb/sec".encode())
+
+
+@given(RATES, st.sampled_from([b"4: ACTIVE", b"1: DOWN", b"", b"\xff"]))
+def test_whatever_stands_in_a_rate_it_is_a_finite_one_or_none(
+    tmp_path_factory: Any, text: bytes, state: bytes
+) -> None:
+    port = tmp_path_factory.getbasetemp() / "port"
+    port.mkdir(exist_ok=True)
+    (port / "rate").write_bytes(text)
+    (port / "state").write_bytes(state)
+    found = rate(port)
+    assert found is None or (0 <= found < 1e9 and state.startswith(b"4:"))
+
+
+@pytest.mark.parametrize("text", ["1.2.3 Gb/sec", ". Gb/sec", "9" * 400 + " Gb/sec"])
+def test_what_is_no_rate(tmp_path: Path, text: str) -> None:
+    (tmp_path / "rate").write_text(text)
+    (tmp_path / "state").write_text("4: ACTIVE")
+    assert rate(tmp_path) is None

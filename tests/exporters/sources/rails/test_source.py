@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sysfs_trees import RXE, Tree, dgx
+from sysfs_trees import EFA, RXE, Tree, dgx
 
 from paceline_exporters.metrics import Family, Samples
 from paceline_exporters.sources.board import Gpu, Port
@@ -48,6 +48,27 @@ def test_roles_and_places_of_nics(tmp_path: Path) -> None:
         "driver": "mlx5_core",
         "role": "compute",
     }
+
+
+def test_an_efa_is_for_computing_though_its_card_carries_the_default_route(tmp_path: Path) -> None:
+    tree = Tree(tmp_path / "sys")
+    tree.gpu("pci0000:00", "0000:00:1e.0")
+    tree.rdma("rdmap0s6", EFA, tree.function("pci0000:00", "0000:00:06.0"), netdev="ens8np0")
+    (tmp_path / "proc/net").mkdir(parents=True)
+    (tmp_path / "proc/net/route").write_text(DEFAULT_ROUTE)
+    world = World(sysfs=tmp_path / "sys", procfs=tmp_path / "proc")
+    world.board.ports = (Port("rdmap0s6", "1", "0000:00:06.0", ("ens8np0",), ""),)
+    assert [nic["role"] for nic in series(RailsSource(world).sample(), NIC)] == ["compute"]
+
+
+def test_a_device_that_leads_to_itself_costs_itself_only(tmp_path: Path) -> None:
+    world = machine(tmp_path)
+    link = world.sysfs / "class/infiniband/mlx5_0/device"
+    link.unlink()
+    link.symlink_to("device")
+    nics = {nic["device"]: nic["pci"] for nic in series(RailsSource(world).sample(), NIC)}
+    assert nics["mlx5_0"] == ""
+    assert nics["mlx5_1"] == "0000:41:00.0"
 
 
 def test_gpus_and_ports_of_other_sources_come_first(tmp_path: Path) -> None:

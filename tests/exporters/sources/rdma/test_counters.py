@@ -11,6 +11,7 @@ from paceline_exporters.sources.rdma.counters import (
     RESOURCES_PEAK,
     Meaning,
     meaning,
+    outlives_driver,
 )
 
 LIMITS = {
@@ -60,14 +61,23 @@ def test_a_driver_link_downed_is_not_the_ibta_one() -> None:
 
 def test_gauges_and_settings_are_told_from_counters() -> None:
     assert meaning("bnxt_re", "hw_counters", "lifespan", "1") is None
+    assert meaning("bnxt_re", "hw_counters", "db_fifo_register", "1") is None
+    assert of("bnxt_re", "hw_counters", "pacing_reschedule").is_counter
     assert of("bnxt_re", "hw_counters", "active_qps") == Meaning(RESOURCES, "qps")
     assert of("bnxt_re", "hw_counters", "watermark_qps") == Meaning(RESOURCES_PEAK, "qps")
     gauges = {
         file
         for file in BNXT_RE.hw_counters or ()
-        if file != "lifespan" and not of("bnxt_re", "hw_counters", file).is_counter
+        if file not in ("lifespan", "db_fifo_register") and not of("bnxt_re", "hw_counters", file).is_counter
     }
     assert gauges == {name for name in BNXT_RE.hw_counters or () if name.startswith(("active_", "watermark_"))}
+
+
+def test_counters_of_firmware_are_told_from_those_of_the_driver() -> None:
+    assert outlives_driver("ports/1/counters/link_downed")
+    assert outlives_driver("ports/1/counters_ext/port_xmit_data_64")
+    assert not outlives_driver("ports/1/hw_counters/out_of_sequence")
+    assert not outlives_driver("hw_counters/cmds_err")
 
 
 def test_what_nobody_knows_keeps_its_name() -> None:

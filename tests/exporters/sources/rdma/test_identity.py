@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sysfs_trees import IRDMA, MLX5_ROCE, RXE, SIW, Story, Tree
+from sysfs_trees import EFA, IRDMA, MLX5_ROCE, RXE, SIW, Story, Tree
 
 from paceline_exporters.sources.rdma.identity import Identity, identify
 
@@ -45,6 +45,30 @@ def test_a_subfunction_belongs_to_its_parent(tmp_path: Path) -> None:
     tree.rdma("mlx5_3", MLX5_ROCE, sub)
     found = identity(tree, "mlx5_3")
     assert (found.driver, found.pci, found.removable) == ("mlx5", "0000:17:00.0", True)
+
+
+def test_each_efa_has_the_ena_of_its_card(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    for number, bus in enumerate((0x10, 0x20)):
+        bridge = tree.bridge("pci0000:00", f"0000:00:0{number + 1}.0")
+        tree.ena(bridge, f"0000:{bus:02x}:1a.0", f"ens{number}")
+        tree.rdma(f"rdmap{bus}s27", EFA, tree.function(bridge, f"0000:{bus:02x}:1b.0"))
+    assert [identity(tree, f"rdmap{bus}s27").netdevs for bus in (0x10, 0x20)] == [("ens0",), ("ens1",)]
+
+
+def test_one_efa_and_one_ena_belong_together_wherever_they_are(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    tree.ena("pci0000:00", "0000:00:05.0", "ens5")
+    tree.rdma("rdmap16s0", EFA, tree.function(tree.bridge("pci0000:10", "0000:10:01.0"), "0000:11:00.0"))
+    assert identity(tree, "rdmap16s0").netdevs == ("ens5",)
+
+
+def test_what_is_ambiguous_is_left_open(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    tree.ena("pci0000:00", "0000:00:05.0", "ens5")
+    for slot in (6, 7):
+        tree.rdma(f"rdmap0s{slot}", EFA, tree.function("pci0000:00", f"0000:00:{slot:02x}.0"))
+    assert [identity(tree, f"rdmap0s{slot}").netdevs for slot in (6, 7)] == [(), ()]
 
 
 @pytest.mark.parametrize(

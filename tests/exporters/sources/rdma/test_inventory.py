@@ -47,6 +47,8 @@ def test_it_survives_in_its_document() -> None:
 def test_a_document_that_is_no_inventory() -> None:
     assert left(Inventory({"a": 1})) == []
     assert left(Inventory([3, {"device": "x"}, inventory_row()])) == ["mlx5_0"]
+    for seen in (-1.0, float("inf"), float("nan"), "5", None):
+        assert left(Inventory([{**inventory_row(), "seen": seen}])) == []
 
 
 def inventory_row() -> dict[str, object]:

@@ -3,10 +3,12 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sysfs_trees import (
@@ -201,7 +203,9 @@ def test_every_file_of_every_driver_is_served(world: World, start: Open) -> None
             name
             for group in (story.counters, story.hw_counters, story.device_counters)
             for name, value in (group or {}).items()
-            if isinstance(value, int) and name != "lifespan" and not name.startswith("ip6")
+            if isinstance(value, int)
+            and name not in ("lifespan", "db_fifo_register")
+            and not name.startswith("ip6")
         ]
         state = ("up", "active", "info", "id", "second", "resets_total", "saturated")
         counted = [name for name in values if f" {device}" in name and not name.split(" ")[0].endswith(state)]
@@ -297,6 +301,60 @@ def test_one_broken_device_of_sixteen(world: World, start: Open) -> None:
     assert values["read_errors_total mlx5_3 EINVAL"] == 24
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_an_entry_that_cannot_be_looked_at_costs_itself(world: World, start: Open, known: bool) -> None:
+    _, devices = many_ports(world.sysfs, 3)
+    entry = world.sysfs / "class/infiniband/mlx5_1"
+    source = start()
+    if known:
+        source.sample()
+    entry.unlink()
+    entry.symlink_to("mlx5_1")
+    for misses in (1, 2):
+        samples = source.sample()
+        values = found(samples)
+        assert isinstance(samples.problem, OSError)
+        assert values["read_errors_total mlx5_1 ELOOP"] == misses
+        ups = [values.get(f"port_up mlx5_{number} 1") for number in range(3)]
+        assert ups == [1, 0 if known else None, 1]
+        assert "port_transmit_bytes_total mlx5_2 1" in values
+    source._save()
+    assert found(source.sample())["read_errors_total mlx5_1 ELOOP"] == 3
+    entry.unlink()
+    entry.symlink_to(devices[1].path)
+    assert found(source.sample())["port_up mlx5_1 1"] == 1
+
+
+@pytest.mark.parametrize("looped", ["device", "device/driver", "ports"])
+def test_links_that_lead_to_themselves_cost_their_device_only(world: World, start: Open, looped: str) -> None:
+    _, devices = many_ports(world.sysfs, 2)
+    link = devices[1].path / looped
+    shutil.rmtree(link) if link.is_dir() and not link.is_symlink() else link.unlink()
+    link.symlink_to(link.name)
+    values = found(start().sample())
+    assert values["port_up mlx5_0 1"] == 1
+    assert values["read_errors_total mlx5_1 ELOOP"] >= 1
+    assert not any(name.startswith("read_errors_total mlx5_0") for name in values)
+
+
+def test_a_device_that_hangs_from_the_start_is_shown_as_down(
+    world: World, start: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "PATIENCE_SECONDS", 2.5)
+    _, devices = many_ports(world.sysfs, 2)
+    path = devices[1].port / "link_layer"
+    devices[1].wedge("link_layer")
+    source = start()
+    values = found(source.sample())
+    assert [values[f"port_up mlx5_{number} 1"] for number in range(2)] == [1, 0]
+    os.close(os.open(path, os.O_WRONLY))
+    while source._rounds.stuck():
+        time.sleep(0.01)
+    path.unlink()
+    devices[1].set("link_layer", "InfiniBand")
+    assert found(source.sample())["port_up mlx5_1 1"] == 1
+
+
 def test_a_device_that_hangs_costs_itself(world: World, start: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source_module, "PATIENCE_SECONDS", 2.5)  # a busy machine is no hanging driver
     _, devices = many_ports(world.sysfs, 3)
@@ -342,6 +400,26 @@ def test_a_device_that_vanishes_and_returns(world: World, start: Open) -> None:
     sent = "port_transmit_bytes_total mlx5_0 1"
     assert back[sent] == before[sent] + 4 * 5
     assert all(back[name] >= value for name, value in before.items() if name.split(" ")[0].endswith("_total"))
+
+
+def test_a_reload_of_the_driver_counts_nothing_twice(world: World, start: Open) -> None:
+    """PerfMgmt's counters stand in the firmware: after the reload they go on where they were."""
+    device = one(world, "mlx5_0", MLX5_INFINIBAND)
+    source = start()
+    before = found(source.sample())
+    device.remove()
+    source.sample()
+    device.add()
+    device.set("counters/link_downed", 5)
+    device.set("hw_counters/out_of_sequence", 7)
+    back = found(source.sample())
+    sent, downed, lost = (
+        f"port_{name}_total mlx5_0 1" for name in ("transmit_bytes", "link_downed", "receive_out_of_sequence")
+    )
+    assert back[sent] == before[sent]
+    assert back[downed] == 5
+    assert back[lost] == before[lost] + 7
+    assert back["port_stats_resets_total mlx5_0 1"] == 1
 
 
 def test_what_was_known_of_a_device_goes_with_it(world: World, start: Open) -> None:
@@ -466,9 +544,13 @@ def test_ipoib_says_nothing_of_an_infiniband_link(world: World, start: Open) -> 
 
 
 def test_an_efa_that_calls_itself_active_without_a_carrier(world: World, start: Open) -> None:
-    one(world, "efa_0", EFA, netdev="eth1")
-    (world.sysfs / "class/net/eth1/operstate").write_text("down\n")
-    assert found(start().sample())["port_active efa_0 1"] == 0
+    """The network device is another function's: ENA's."""
+    tree = Tree(world.sysfs)
+    tree.rdma("rdmap0s6", EFA, tree.function("pci0000:00", "0000:00:06.0"), netdev="ens5")
+    (world.sysfs / "class/net/ens5/operstate").write_text("down\n")
+    assert not (world.sysfs / "class/infiniband/rdmap0s6/device/net").exists()
+    assert found(start().sample())["port_active rdmap0s6 1"] == 0
+    assert world.board.ports == (Port("rdmap0s6", "1", "0000:00:06.0", ("ens5",), ""),)
 
 
 def test_a_virtual_function_is_told_from_a_card(world: World, start: Open) -> None:
@@ -489,6 +571,55 @@ def test_files_that_mean_the_same_share_no_series(world: World, start: Open) -> 
     assert values["port_hw_stats_total bnxt_re0 1 tx_bytes"] == 2_000_003
 
 
+def test_a_counter_that_keeps_its_own_name_keeps_its_width(world: World, start: Open) -> None:
+    device = one(world, "bnxt_re0", replace(BNXT_RE, counters={"port_xmit_data": 3}))
+    device.set("hw_counters/tx_bytes", 2**48 - 10)
+    source = start()
+    source.sample()
+    device.set("hw_counters/tx_bytes", 5)
+    values = found(source.sample())
+    assert values["port_hw_stats_total bnxt_re0 1 tx_bytes"] == 2**48 + 5
+    assert values["port_stats_resets_total bnxt_re0 1"] == 0
+
+
+def test_a_counter_that_keeps_its_own_name_keeps_its_unit(world: World, start: Open) -> None:
+    one(world, "mlx4_0", OLD_KERNEL)
+    values = found(start().sample())
+    assert values["port_hw_stats_total mlx4_0 1 port_rcv_data"] == 4 * 4_294_967_295
+    assert values["port_counters_saturated mlx4_0 1"] == 0
+
+
+def test_a_first_look_at_thousands_of_files_is_linear(world: World, start: Open) -> None:
+    """The look-ups of a series are counted, as time on a busy machine says nothing."""
+    device = one(world, "mlx5_0", MLX5_INFINIBAND)
+    for number in range(3000):
+        device.set(f"hw_counters/c{number}", 1)
+
+    class Bindings(dict[str, Binding]):
+        walks = 0
+
+        def values(self) -> Any:
+            Bindings.walks += 1
+            return super().values()
+
+    source = start()
+    source._match(source._lives()[0])
+    found_device = source._devices["mlx5_0"][1]
+    found_device._bindings = Bindings()
+    values = found(source.sample())
+    assert values["port_hw_stats_total mlx5_0 1 c2999"] == 1
+    assert Bindings.walks < 10
+
+
+@pytest.mark.parametrize("text", ["-5", "1_000", "18446744073709551616"])
+def test_a_counter_that_is_no_unsigned_number_is_garbled(world: World, start: Open, text: str) -> None:
+    device = one(world, "mlx5_0", MLX5_INFINIBAND)
+    device.set("counters/link_downed", text)
+    values = found(start().sample())
+    assert "port_link_downed_total mlx5_0 1" not in values
+    assert values["read_errors_total mlx5_0 EBADMSG"] == 1
+
+
 @pytest.mark.usefixtures("scan_always")
 def test_counters_and_ports_that_come_and_go(world: World, start: Open) -> None:
     device = one(world, "mlx5_0", MLX5_INFINIBAND)
@@ -502,6 +633,9 @@ def test_counters_and_ports_that_come_and_go(world: World, start: Open) -> None:
     assert values["port_hw_stats_total mlx5_0 1 brand_new"] == 5
     assert "port_receive_out_of_buffer_total mlx5_0 1" not in values
     assert values["port_up mlx5_0 2"] == 1
+    shutil.rmtree(device.port.with_name("2"))
+    values = found(source.sample())
+    assert (values["port_up mlx5_0 1"], values["port_up mlx5_0 2"]) == (1, 0)
 
 
 def test_a_whole_machine_within_its_budget(world: World, start: Open) -> None:

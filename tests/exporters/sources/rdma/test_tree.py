@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from paceline_exporters.sources.rdma.tree import Attribute, Descriptors, names, text
+from paceline_exporters.sources.rdma.tree import TEXT_SIZE, Attribute, Descriptors, names, target, text
 
 
 def descriptors_of_this_process(directory: Path) -> int:
@@ -53,3 +53,21 @@ def test_what_is_absent_is_no_fault_and_what_fails_is_told(tmp_path: Path) -> No
     assert not told
     assert text(tmp_path, told.append) == ""
     assert [error.errno for error in told if isinstance(error, OSError)] == [errno.EISDIR]
+
+
+def test_no_more_than_a_page_of_a_text_is_read(tmp_path: Path) -> None:
+    (tmp_path / "fw_ver").write_text("1" * 3 * TEXT_SIZE)
+    assert len(text(tmp_path / "fw_ver", lambda error: None)) == TEXT_SIZE
+
+
+def test_a_link_that_leads_nowhere_or_to_itself_is_told(tmp_path: Path) -> None:
+    told: list[Exception] = []
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "lost").symlink_to("nothing")
+    (tmp_path / "good").symlink_to(".")
+    assert target(tmp_path / "good", told.append) == tmp_path.resolve()
+    assert target(tmp_path / "absent", told.append) is None
+    assert not told
+    assert target(tmp_path / "loop", told.append) is None
+    assert target(tmp_path / "lost", told.append) is None
+    assert [error.errno for error in told if isinstance(error, OSError)] == [errno.ELOOP, errno.ENOENT]

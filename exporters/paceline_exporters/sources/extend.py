@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+SAVE_SECONDS = 10.0
+"""Between two savings. What comes in between is not lost with the agent: the next one adds what the hardware
+counted since the saved reading and comes to the same total. A reset would break that: it is saved at once."""
 
 
 class Extended:
@@ -15,25 +21,28 @@ class Extended:
     it is lost or invented. Whoever shows the total says that there was a reset.
     """
 
-    __slots__ = ("_wrap", "last", "total")
+    __slots__ = ("_returned", "bits", "last", "total")
 
     def __init__(self, bits: int | None, total: int = 0, last: int | None = None) -> None:
         """`bits` is the width of a counter that wraps; None for one of 64 bits or one that stops at its limit.
         `total` and `last` as kept by an earlier agent; `last` is None before the first reading."""
-        self._wrap = 0 if bits is None else 1 << bits
+        self.bits = bits
         self.total = total
         self.last = last
+        self._returned = False
 
     def take(self, raw: int) -> bool:
         """One reading. True where the counter was reset since the one before."""
         last, self.last = self.last, raw
-        if last is None:
+        returned, self._returned = self._returned, False
+        if last is None or (returned and raw < last):
             self.total += raw
             return False
         moved = raw - last
         if moved < 0:
-            around = moved + self._wrap
-            if last >= self._wrap or around >= self._wrap // 2:
+            wrap = 0 if self.bits is None else 1 << self.bits
+            around = moved + wrap
+            if last >= wrap or around >= wrap // 2:
                 self.total += raw
                 return True
             moved = around
@@ -43,6 +52,11 @@ class Extended:
     def begin_anew(self) -> None:
         """The device behind it is a new one: its next reading counts from 0."""
         self.last = None
+
+    def come_back(self) -> None:
+        """The device behind it may be a new one: if its next reading is below the last it counts from 0, which is
+        no reset of its own."""
+        self._returned = True
 
 
 class Memory:
@@ -66,22 +80,19 @@ class Memory:
         """The counter of a file, by its path below the device."""
         known = self._counters.get(key)
         if known is None:
-            match self._kept.pop(key, None):
-                case [int(total), int(last)]:
-                    known = Extended(bits, total, last)
-                case [int(total), None]:
-                    known = Extended(bits, total)
-                case _:
-                    known = Extended(bits)
-            self._counters[key] = known
+            known = self._counters[key] = _restored(self._kept.pop(key, None))
+        known.bits = bits
         return known
 
-    def live(self, generation: str) -> None:
-        """The device is in this life: if it was in another, its counters have begun anew, which is a reset."""
+    def live(self, generation: str, outlives: Callable[[str], bool] = lambda key: False) -> None:
+        """The device is in this life, `BOOT:NAME`: if it was in another, its counters have begun anew, which is a
+        reset. Those that `outlives` names by their key do so only with a boot, or where they fell: they stand in
+        the hardware, which a reload of the driver does not touch."""
         if self.generation and generation != self.generation:
-            self._kept = {key: [kept[0], None] for key, kept in self._kept.items() if _is_pair(kept)}
-            for counter in self._counters.values():
-                counter.begin_anew()
+            same_boot = _boot(generation) == _boot(self.generation)
+            for key in self._kept.keys() | self._counters.keys():
+                counter = self.counter(key, None)
+                counter.come_back() if same_boot and outlives(key) else counter.begin_anew()
             for port in self.resets:
                 self.resets[port] += 1
         self.generation = generation
@@ -97,11 +108,30 @@ class Memory:
         }
 
 
-def _is_pair(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], int)
+def boot_name(procfs: Path) -> str:
+    """The present boot's; empty where it is unknown: then a reboot shows in counters that fell."""
+    try:
+        return (procfs / "sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _boot(generation: str) -> str:
+    return generation.partition(":")[0]
+
+
+def _restored(kept: object) -> Extended:
+    match kept:
+        case [int(total), int() | None as last] if _is_count(total) and (last is None or _is_count(last)):
+            return Extended(None, total, last)
+    return Extended(None)
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0  # no bool, which JSON's `true` gives
 
 
 def _counts(found: object) -> dict[str, int]:
     if not isinstance(found, dict):
         return {}
-    return {key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, int)}
+    return {key: value for key, value in found.items() if isinstance(key, str) and _is_count(value)}

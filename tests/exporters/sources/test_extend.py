@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline_exporters.sources.rdma.extend import Extended, Memory
+from paceline_exporters.sources.extend import Extended, Memory
 
 BITS = 32
 
@@ -129,6 +129,46 @@ def test_a_counter_missed_in_one_life_begins_anew_in_the_next() -> None:
     }
 
 
+FIRMWARE = "ports/1/counters/link_downed"
+
+
+def in_firmware(key: str) -> bool:
+    return key == FIRMWARE
+
+
+def known_at(raw: int, document: object = None) -> Memory:
+    memory = Memory(document)
+    memory.live("boot:1", in_firmware)
+    memory.resets["1"] = 0
+    memory.counter(FIRMWARE, None).take(raw)
+    return memory
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(("raw", "total"), [(200, 200), (207, 207), (3, 203), (0, 200)])
+def test_what_stands_in_firmware_is_not_counted_again_when_the_device_returns(
+    raw: int, total: int, restarted: bool
+) -> None:
+    """It begins anew only where it fell, and then the return has declared it."""
+    memory = known_at(200)
+    if restarted:
+        memory = Memory(json.loads(json.dumps(memory.document())))
+    memory.live("boot:2", in_firmware)
+    counter = memory.counter(FIRMWARE, None)
+    assert counter.take(raw) is False
+    assert (counter.total, memory.resets) == (total, {"1": 1})
+    assert counter.take(raw + 1) is False
+    assert counter.take(raw) is True
+
+
+def test_after_another_boot_all_counters_begin_anew() -> None:
+    memory = known_at(200)
+    memory.live("other boot:1", in_firmware)
+    counter = memory.counter(FIRMWARE, None)
+    counter.take(300)
+    assert (counter.total, memory.resets) == (500, {"1": 1})
+
+
 @pytest.mark.parametrize(
     "document",
     [
@@ -136,13 +176,17 @@ def test_a_counter_missed_in_one_life_begins_anew_in_the_next() -> None:
         [],
         {"generation": 3, "resets": [], "errors": {"EIO": "many"}, "counters": []},
         {"counters": {"x": 3, "y": ["1", 2], "z": [1]}},
+        {"resets": {"1": -1, "2": True}, "errors": {"EIO": 1.5}, "counters": {"x": [-5, 3]}},
+        {"counters": {"x": [5, -3]}},
+        {"counters": {"x": [True, None]}},
+        {"counters": {"x": [1e300, 1]}},
     ],
 )
 def test_a_document_that_is_no_memory(document: object) -> None:
     memory = Memory(document)
     memory.live("a")
     memory.live("b")
-    counter = memory.counter("x", None)
+    counter = memory.counter("x", 32)
     counter.take(4)
     assert counter.total == 4
     assert not memory.resets
