@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from . import models
 from .clock import clock
 
 _now = time.monotonic
@@ -23,6 +24,7 @@ def patch(module: Any) -> None:
 
 
 def _started(*_: Any) -> None:
+    models.leave()
     _began[0] = _now()
 
 

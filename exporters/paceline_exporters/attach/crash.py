@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Any
 
-from . import session
+from . import models, session
 from .clock import clock
 from .notice import failed
 
@@ -19,7 +19,9 @@ _watching: list[bool] = []
 
 
 def watch() -> None:
-    """From now on this process is taken to train: tell how it ends. Idempotent."""
+    """From now on this process is taken to train: tell how it ends. Called for each optimizer."""
+    if not clock.running:
+        models.optimizer_made()
     if _watching:
         return
     _watching.append(True)
