@@ -19,6 +19,17 @@ def patch(module: Any) -> None:
     """Watch torch._dynamo. A version that has no such callbacks tells nothing of its compiling."""
     module.trace_rules.add(__package__)
     handler = module.callback.callback_handler
+    _register(handler)
+    clear = handler.clear
+
+    def cleared() -> None:
+        clear()
+        _register(handler)
+
+    handler.clear = cleared  # torch.compiler.reset() takes all callbacks away, also those of others
+
+
+def _register(handler: Any) -> None:
     handler.register_start_callback(_started)
     handler.register_end_callback(_ended)
 
