@@ -84,10 +84,16 @@ def _failed(told: Told, status: int, rings: Sequence[OwnRing]) -> Outcome | None
         who = f"rank {silent[0].rank}" if silent else "the command"
         detail = f"{who} was killed without a word; if it was the kernel's out-of-memory killer, dmesg says so"
         return Outcome("failed", "killed", detail, status)
-    when = "after" if rings else "before"
-    return Outcome(
-        "failed", "crash", f"the command exited with status {status} {when} training; see its log", status
-    )
+    return Outcome("failed", "crash", f"the command exited with status {status} {_when(told)}; see its log", status)
+
+
+def _when(told: Told) -> str:
+    """Of a failure that no exception explains. A script that catches its own exits in or after training."""
+    exited = [(ring, event) for ring, event in told if event.kind == "end" and event.detail.get("how") == "exit"]
+    if exited:
+        ring, event = exited[0]
+        return f"after step {event.step or 0:.0f} of rank {ring.rank}, and no exception left its script"
+    return "after training" if told else "before training"
 
 
 def _words(ring: OwnRing, event: Event) -> str:

@@ -17,6 +17,7 @@ TRIAL = Proposal("s", 1, "r", "trial", harness=Harness("out", 1, 1))
 Happened = tuple[str, dict[str, Any]]
 START: Happened = ("start", {})
 END: Happened = ("end", {"how": "finished"})
+EXIT: Happened = ("end", {"how": "exit"})
 RAISED: Happened = ("exception", {"type": "ValueError", "message": "bad"})
 OOM: Happened = ("oom", {"type": "RuntimeError", "message": "can't allocate"})
 NAN: Happened = ("nan", {"loss": "nan"})
@@ -55,6 +56,9 @@ def ended(rings: Path) -> Iterator[Callable[..., Outcome]]:
         (137, [], "failed", "killed", "the command was killed without a word"),
         (2, [], "failed", "crash", "the command exited with status 2 before training"),
         (2, [[START, END]], "failed", "crash", "the command exited with status 2 after training"),
+        (0, [[START, EXIT]], "finished", "done", ""),
+        (3, [[START, EXIT]], "failed", "crash", "the command exited with status 3 after step 7 of rank 0"),
+        (1, [[START, EXIT], [START]], "failed", "killed", "rank 1 was killed without a word"),
         (78, [[START, REJECTED]], "rejected", "rejected", "no such field"),
         (1, [[START, RAISED], [REJECTED]], "rejected", "rejected", "no such field"),
     ],
