@@ -12,9 +12,14 @@ from paceline_exporters.messages import Event, Outcome, Proposal
 from .rings import OwnRing
 
 NOT_ATTACHED = (
-    "no training process attached: none made a DistributedDataParallel, called backward() or began "
-    "Trainer.train(), or it ran as python -I, -E or -S, which run no sitecustomize; where a ring could not be "
-    "made, the job's log says why"
+    "no training process attached: none made a DistributedDataParallel, began Trainer.train(), called backward() or "
+    "an optimizer's step() (torch.autograd.grad alone is not watched), or it ran as python -I, -E or -S, which run "
+    "no sitecustomize; where a ring could not be made, the job's log says why; docs/watching.md tells what a loop "
+    "can say itself"
+)
+NO_STEP = (
+    "attached, but no step ended: no optimizer of torch's stepped in the thread that trains; "
+    "docs/watching.md tells how a loop says itself when a step ends"
 )
 Told = list[tuple[OwnRing, Event]]
 
@@ -84,7 +89,9 @@ def _failed(told: Told, status: int, rings: Sequence[OwnRing]) -> Outcome | None
         who = f"rank {silent[0].rank}" if silent else "the command"
         detail = f"{who} was killed without a word; if it was the kernel's out-of-memory killer, dmesg says so"
         return Outcome("failed", "killed", detail, status)
-    return Outcome("failed", "crash", f"the command exited with status {status} {_when(told)}; see its log", status)
+    return Outcome(
+        "failed", "crash", f"the command exited with status {status} {_when(told)}; see its log", status
+    )
 
 
 def _when(told: Told) -> str:
