@@ -1,6 +1,7 @@
 """What the hooks cost the training thread, on real Trainer jobs of about 100 ms a step, in one process.
 
     python tests/benchmarks/steps.py --output build/bench/steps.json
+    python tests/benchmarks/steps.py --device cuda --output build/bench/steps_gpu.json
 
 Keys, each with its number of samples:
 hook_p50_us, hook_p99_us: our own code per step of a job whose arithmetic runs on the same core and leaves no
@@ -20,6 +21,9 @@ onoff_cost, onoff_cost_ci95: relative difference of step time between blocks of 
     between which it lies with 95 % whatever their distribution (order statistics). Longer blocks give a wider
     interval, as a machine's pace wanders;
 attach_ms: start-up of an interpreter with and without us, alternating.
+
+With `--device cuda` a Trainer on the first GPU: hook_p50_us, hook_p99_us and hook_share as above, with the marks
+on the stream and the pinned copies that come with a GPU, and the name of the device.
 """
 
 from __future__ import annotations
@@ -56,8 +60,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("build/bench/steps.json"))
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--starts", type=int, default=40)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     arguments = parser.parse_args()
-    figures = {**attach(arguments.starts), **job(arguments.steps)}
+    if arguments.device == "cuda":
+        figures = on_gpu(arguments.steps)
+    else:
+        figures = {**attach(arguments.starts), **job(arguments.steps)}
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(figures, indent=1) + "\n")
     sys.stdout.write(json.dumps(figures, indent=1) + "\n")
@@ -102,6 +110,20 @@ def job(steps: int) -> dict[str, Any]:
     return {**timed.costs(), **timed.share(), **on_device, **warm, **switched.figures()}
 
 
+def on_gpu(steps: int) -> dict[str, Any]:
+    """A Trainer run on one GPU that times the hooks."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    import torch
+
+    with tempfile.TemporaryDirectory(dir=SHARED_MEMORY) as directory:
+        os.environ["PACELINE_RING_DIR"] = str(Path(directory) / "rings")
+        stopwatch = _Stopwatch()
+        _patch(stopwatch)
+        timed = _Timed(stopwatch)
+        _train(directory, steps, timed, width=1024, layers=12, batch=8, cpu=False)
+    return {"device": torch.cuda.get_device_name(0), **timed.costs(), **timed.share()}
+
+
 def _warm(steps: int = 20_000) -> dict[str, Any]:
     """The hooks around calls that do nothing, against the same calls without them; microseconds per step."""
     import torch
@@ -139,7 +161,16 @@ def _warm(steps: int = 20_000) -> dict[str, Any]:
     }
 
 
-def _train(directory: str, steps: int, bench: _Bench, width: int, step_seconds: float = 0.0) -> None:
+def _train(
+    directory: str,
+    steps: int,
+    bench: _Bench,
+    width: int,
+    step_seconds: float = 0.0,
+    layers: int = 4,
+    batch: int = 2,
+    cpu: bool = True,
+) -> None:
     from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 
     from paceline_tuner.demo.train import Bytes, text
@@ -160,14 +191,14 @@ def _train(directory: str, steps: int, bench: _Bench, width: int, step_seconds: 
             return loss
 
     config = GPT2Config(
-        vocab_size=256, n_positions=128, n_embd=width, n_layer=4, n_head=4, bos_token_id=0, eos_token_id=0
+        vocab_size=256, n_positions=128, n_embd=width, n_layer=layers, n_head=4, bos_token_id=0, eos_token_id=0
     )
     arguments = TrainingArguments(
         output_dir=str(Path(directory) / "out"),
-        per_device_train_batch_size=2,
+        per_device_train_batch_size=batch,
         max_steps=steps,
         save_strategy="no",
-        use_cpu=True,
+        use_cpu=cpu,
         disable_tqdm=True,
     )
     trainer = Waits(

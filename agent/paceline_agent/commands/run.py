@@ -18,7 +18,7 @@ from paceline_exporters.messages import MessageError, Outcome, Proposal
 from paceline_exporters.rings import RingDirectory, default_directory
 
 from ..supervise.launch import LaunchError, environment, fill, isolated_python, read_proposal
-from ..supervise.outcome import NOT_ATTACHED, conclude, why_not_attached
+from ..supervise.outcome import NO_STEP, NOT_ATTACHED, conclude, why_not_attached
 from ..supervise.process import Supervised
 from ..supervise.reporting import Reporter, ReportingSettings
 from ..supervise.rings import OwnRings
@@ -98,7 +98,7 @@ def _supervise(
         _write(arguments.outcome, outcome, [])  # before the flush: a second signal may end us in it
         if not arguments.quiet:
             missed = [] if isolated else [f"not attached: {why}"]
-            _summarize(outcome, summarize(last) if last else missed)
+            _summarize(outcome, (summarize(last) or _no_step(outcome)) if last else missed)
         _flush(reporter, arguments, outcome)
         rings.close()
         _sweep(directory)
@@ -133,6 +133,11 @@ def _write(path: Path | None, outcome: Outcome, unsent: list[dict[str, Any]]) ->
         temporary.replace(path)
     except OSError as error:
         _say(f"cannot write how the run ended to {path}: {error.strerror}")
+
+
+def _no_step(outcome: Outcome) -> list[str]:
+    """Of rings without steps: why, where the job did not fail before its first one."""
+    return [NO_STEP] if outcome.state == "finished" else []
 
 
 def _summarize(outcome: Outcome, lines: list[str]) -> None:

@@ -60,8 +60,9 @@ def environment(
     result = dict(base)
     result["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ATTACH_PATH), base.get("PYTHONPATH", "")]))
     result["PACELINE_SUPERVISOR"] = token
-    if ring_directory:
-        result["PACELINE_RING_DIR"] = str(Path(ring_directory).absolute())  # the job may change its directory
+    rings = ring_directory or base.get("PACELINE_RING_DIR")
+    if rings:
+        result["PACELINE_RING_DIR"] = str(Path(rings).absolute())  # the job may change its directory
     result.pop(VARIABLE, None)
     if proposal is not None:
         _check(proposal)

@@ -12,9 +12,13 @@ from paceline_exporters.messages import Event, Outcome, Proposal
 from .rings import OwnRing
 
 NOT_ATTACHED = (
-    "no training process attached: none made a DistributedDataParallel, called backward() or began "
-    "Trainer.train(), or it ran as python -I, -E or -S, which run no sitecustomize; where a ring could not be "
-    "made, the job's log says why"
+    "no training process attached: none made a DistributedDataParallel, began Trainer.train(), called backward() "
+    "or stepped an optimizer of torch's, or it ran as python -I, -E or -S, which run no sitecustomize; where a "
+    "ring could not be made, the job's log says why; docs/watching.md tells what a loop can say itself"
+)
+NO_STEP = (
+    "attached, but no step ended: no optimizer of torch's stepped in the thread that trains; "
+    "docs/watching.md tells how a loop says itself when a step ends"
 )
 Told = list[tuple[OwnRing, Event]]
 
@@ -71,7 +75,7 @@ def _stopped(stop_reason: str, status: int) -> Outcome | None:
 def _failed(told: Told, status: int, rings: Sequence[OwnRing]) -> Outcome | None:
     if status == 0:
         return None
-    oom, exception = _first(told, "oom"), _first(told, "exception")
+    oom, exception = _first(_fatal(told), "oom"), _first(told, "exception")
     if oom is not None:
         return Outcome("failed", "oom", "out of memory: " + _words(*oom), status)
     if _first(told, "nan") is not None and exception is None:
@@ -84,10 +88,28 @@ def _failed(told: Told, status: int, rings: Sequence[OwnRing]) -> Outcome | None
         who = f"rank {silent[0].rank}" if silent else "the command"
         detail = f"{who} was killed without a word; if it was the kernel's out-of-memory killer, dmesg says so"
         return Outcome("failed", "killed", detail, status)
-    when = "after" if rings else "before"
     return Outcome(
-        "failed", "crash", f"the command exited with status {status} {when} training; see its log", status
+        "failed", "crash", f"the command exited with status {status} {_when(told)}; see its log", status
     )
+
+
+def _fatal(told: Told) -> Told:
+    """Without allocations that failed and whose rank went on: it has ended steps since."""
+    last = {ring.reader.uuid: event.step or 0.0 for ring, event in told if event.kind == "end"}
+    return [
+        (ring, event)
+        for ring, event in told
+        if event.kind != "oom" or last.get(ring.reader.uuid, 0.0) <= (event.step or 0.0)
+    ]
+
+
+def _when(told: Told) -> str:
+    """Of a failure that no exception explains. A script that catches its own exits in or after training."""
+    exited = [(ring, event) for ring, event in told if event.kind == "end" and event.detail.get("how") == "exit"]
+    if exited:
+        ring, event = exited[0]
+        return f"after step {event.step or 0:.0f} of rank {ring.rank}, and no exception left its script"
+    return "after training" if told else "before training"
 
 
 def _words(ring: OwnRing, event: Event) -> str:

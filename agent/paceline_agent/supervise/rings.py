@@ -8,6 +8,9 @@ from pathlib import Path
 
 from paceline_exporters.rings import Header, RingDirectory, RingReader
 
+IN_ORDER = ("finished", "exit")
+"""How training ends where no failure was seen; after an "exit" the process's status may still tell of one."""
+
 
 @dataclass(frozen=True)
 class OwnRing:
@@ -50,10 +53,10 @@ class OwnRings:
         return sorted((ring for ring in rings if ring.attempt == latest), key=lambda ring: ring.rank)
 
     def finished(self) -> bool:
-        """Whether every rank of the latest attempt has said that its train() is over."""
+        """Whether every rank of the latest attempt has said that its training is over, with no failure known."""
         rings = self.last_attempt()
         return bool(rings) and all(
-            any(event.kind == "end" and event.detail.get("how") == "finished" for event in ring.reader.events(0))
+            any(event.kind == "end" and event.detail.get("how") in IN_ORDER for event in ring.reader.events(0))
             for ring in rings
         )
 

@@ -28,11 +28,14 @@ def summarize(rings: Sequence[OwnRing]) -> list[str]:
         for phase in PHASES
     )
     rate = sum(sum(_of(row, "samples") for row in held) / _span(held) for held in rows.values())
-    return [
-        f"{len(rows)} ranks, {max(len(held) for held in rows.values())} steps, median step {median:.4g} s, "
-        f"{rate:.4g} samples/s",
-        f"of a step: {shares}",
-    ]
+    number = max(len(held) for held in rows.values())
+    words = [_counted(len(rows), "rank"), _counted(number, "step"), f"median step {median:.4g} s"]
+    words += [f"{rate:.4g} samples/s"] if rate else []  # unknown where no loader of torch's brings the batches
+    return [", ".join(words), f"of a step: {shares}"]
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _rows(ring: OwnRing) -> list[StepRow]:

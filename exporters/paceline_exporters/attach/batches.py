@@ -21,6 +21,9 @@ from .layout import DATA_WAIT, EVALUATION, FORWARD
 _now = time.monotonic
 MOST_MASK = 2**20
 """Elements of an attention mask that are still added up: 0.3 ms, in sampled steps only."""
+MOST_COLUMNS = 4
+"""Tensors of equal shape that a batch of tokens may consist of: input, mask, types, labels."""
+INDICES = ("torch.int64", "torch.int32")
 NOTHING = (0, 0, NAN)
 _NO_BATCH = object()
 
@@ -116,9 +119,13 @@ def _fetched(began: float, counts: Counts | None) -> None:
 def count(inputs: Any) -> Counts:
     """Samples, input tokens, and tokens without padding of a micro-batch; 0 and NaN where they cannot be told."""
     try:
-        if type(inputs) is not dict and isinstance(inputs, (list, tuple)):
-            shape = inputs[0].shape
-            return (shape[0] if shape else 0), 0, NAN
+        kind = type(inputs)
+        if kind is not dict:
+            if isinstance(inputs, (list, tuple)):
+                shape = inputs[0].shape
+                return (shape[0], 0, NAN) if len(shape) > 3 else _several(inputs, shape)  # images as a rule
+            if not hasattr(kind, "keys"):
+                return _alone(inputs, inputs.shape)
         if "input_ids" not in inputs:
             return _first_count(inputs)
         shape = inputs["input_ids"].shape
@@ -127,6 +134,37 @@ def count(inputs: Any) -> Counts:
         return samples, tokens, _real(inputs.get("attention_mask"), tokens) if clock.sampled else NAN
     except Exception:  # any object may be a batch, and it is the job's, not ours, to be handled
         return NOTHING
+
+
+def _several(inputs: Any, shape: Any) -> Counts:
+    """Input, target and the like of a batch, or one tensor per sample, as a `collate_fn` may leave them: three or
+    more of equal shape, or of one kind and different length."""
+    first = inputs[0]
+    if len(inputs) == 1:
+        return _alone(first, shape)
+    second = inputs[1]
+    other: Any = getattr(second, "shape", ())
+    if other == shape:
+        if len(shape) == 2 and len(inputs) <= MOST_COLUMNS and str(second.dtype) in INDICES:
+            return _alone(first, shape)
+        if len(inputs) > 2 and _alike(first, inputs[2]):
+            return len(inputs), 0, NAN
+    elif shape and len(other) == len(shape) and other[0] != shape[0] and _alike(first, second):
+        return len(inputs), 0, NAN
+    return (shape[0] if shape else 0), 0, NAN
+
+
+def _alike(first: Any, other: Any) -> bool:
+    return len(getattr(other, "shape", ())) == len(first.shape) > 0 and other.dtype == first.dtype
+
+
+def _alone(tensor: Any, shape: Any) -> Counts:
+    """Two dimensions of what an embedding takes are sequences of tokens."""
+    samples = shape[0] if shape else 0
+    if len(shape) != 2 or str(tensor.dtype) not in INDICES:
+        return samples, 0, NAN
+    tokens = samples * shape[1]
+    return samples, tokens, tokens if clock.sampled else NAN
 
 
 def _first_count(inputs: Any) -> Counts:

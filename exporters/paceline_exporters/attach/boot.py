@@ -26,6 +26,8 @@ def boot() -> None:
             "transformers.trainer": ("trainer", "patch"),
             "transformers.modeling_utils": ("harness", "patch_models"),
             "torch": ("loop", "patch"),
+            "torch.nn.modules.module": ("models", "patch"),
+            "torch.nn.utils": ("clipping", "patch"),
             "torch.distributed": ("collectives", "patch"),
             "torch.nn.parallel.distributed": ("ddp", "patch"),
             "torch.utils.data.dataloader": ("batches", "patch"),

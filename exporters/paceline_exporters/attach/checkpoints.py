@@ -29,8 +29,10 @@ def patch_safetensors(module: Any) -> None:
 
 
 def patch_distributed(module: Any) -> None:
-    """Watch torch.distributed.checkpoint's saver."""
-    module.save = watched(module.save)
+    """Watch torch.distributed.checkpoint's savers; of the one that goes on in the background what it holds up."""
+    for name in ("save", "async_save"):
+        if hasattr(module, name):
+            setattr(module, name, watched(getattr(module, name)))
 
 
 def patch_accelerate(module: Any) -> None:

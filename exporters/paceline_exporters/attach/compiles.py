@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from . import models
 from .clock import clock
 
 _now = time.monotonic
@@ -18,11 +19,23 @@ def patch(module: Any) -> None:
     """Watch torch._dynamo. A version that has no such callbacks tells nothing of its compiling."""
     module.trace_rules.add(__package__)
     handler = module.callback.callback_handler
+    _register(handler)
+    clear = handler.clear
+
+    def cleared() -> None:
+        clear()
+        _register(handler)
+
+    handler.clear = cleared  # torch.compiler.reset() takes all callbacks away, also those of others
+
+
+def _register(handler: Any) -> None:
     handler.register_start_callback(_started)
     handler.register_end_callback(_ended)
 
 
 def _started(*_: Any) -> None:
+    models.leave()
     _began[0] = _now()
 
 

@@ -1,4 +1,9 @@
-"""How training ends: an uncaught exception with its type, or the process's end. SIGKILL leaves no word."""
+"""How training ends: an uncaught exception with its type, or the process's end. SIGKILL leaves no word.
+
+"finished" is said only where it is known: train(), a rank's function or a notebook's cell returned. A process
+that ends may have failed and dealt with it itself (`except Exception: sys.exit(3)`): its exit status is not to be
+seen from within, so that it says "exit", and whoever sees the status judges.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ import sys
 import time
 from typing import Any
 
-from . import session
+from . import models, session
 from .clock import clock
 from .notice import failed
 
@@ -19,7 +24,9 @@ _watching: list[bool] = []
 
 
 def watch() -> None:
-    """From now on this process is taken to train: tell how it ends. Idempotent."""
+    """From now on this process is taken to train: tell how it ends. Called for each optimizer."""
+    if not clock.running:
+        models.optimizer_made()
     if _watching:
         return
     _watching.append(True)
@@ -30,7 +37,7 @@ def watch() -> None:
         previous(kind, error, trace)
 
     sys.excepthook = excepthook
-    atexit.register(finished)
+    atexit.register(_exit)
     _watch_notebook()
 
 
@@ -47,7 +54,7 @@ def _watch_notebook() -> None:
         error = getattr(result, "error_in_exec", None)
         if error is not None:
             raised(error)
-        finished()
+        ended("finished")
 
     shell.events.register("post_run_cell", post_run_cell)
 
@@ -90,14 +97,22 @@ def _told(error: BaseException, kind: str) -> dict[str, Any]:
     return {"type": type(error).__name__, "message": str(error), **(_size() if kind == "oom" else {})}
 
 
-def finished() -> None:
-    """Training that still runs ends here, in order. Never raises."""
+def ended(how: str) -> None:
+    """Training that still runs ends here, in order as far as is seen. Never raises."""
     try:
         if clock.running and clock.count:
             clock.leave(wait=False)
-            session.event("end", float(clock.number), how="finished")
+            session.event("end", float(clock.number), how=how)
     except Exception as error:
         failed("recording the end", error)
+
+
+def _exit() -> None:
+    # Python keeps what it gave to an excepthook, also to one that replaced ours. At a prompt it may be old.
+    error = getattr(sys, "last_value", None)
+    if isinstance(error, BaseException) and not hasattr(sys, "ps1"):
+        raised(error)
+    ended("exit")
 
 
 def _size() -> dict[str, Any]:
@@ -139,9 +154,11 @@ def patch_spawn(module: Any) -> None:
 def _watched(function: Any, *args: Any) -> None:
     try:
         function(*args)
+    except SystemExit as error:
+        ended("exit" if error.code else "finished")
+        raise
     except BaseException as error:
-        if _watching and not isinstance(error, SystemExit):
+        if _watching or clock.running:
             raised(error)
         raise
-    finally:
-        finished()
+    ended("finished")

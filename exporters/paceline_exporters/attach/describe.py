@@ -7,7 +7,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from . import ddp
+from . import ddp, models
+from .notice import failed
 
 
 def within(nested: Any, path: Iterable[str]) -> float:
@@ -55,7 +56,6 @@ def loop(optimizer: Any, tokens: bool) -> dict[str, Any]:
     """What a loop of the job's own runs with; FLOPs per token only where its batches have tokens."""
     held = _held(optimizer)
     torch = sys.modules.get("torch")
-    sharded = any(type(parameter).__name__ == "FlatParameter" for parameter in held)  # a part of an unknown whole
     return {
         "effective": {
             "ddp": ddp.constructed[-1] if ddp.constructed else {},
@@ -67,16 +67,18 @@ def loop(optimizer: Any, tokens: bool) -> dict[str, Any]:
             "autocast": autocast[0] if autocast else None,
             "float32_matmul": torch.get_float32_matmul_precision() if torch is not None else None,
         },
-        **({} if sharded or not held else work(held, tokens)),
+        **work(held, tokens),
     }
 
 
 def _held(optimizer: Any) -> list[Any]:
-    model = ddp.latest()
-    if model is not None:
-        return list(model.parameters())
-    groups = [] if optimizer is None else optimizer.param_groups
-    return [parameter for group in groups for parameter in group["params"]]
+    try:
+        known = models.parameters(optimizer)
+        model = ddp.latest() if len(ddp.constructed) == 1 else None
+        return known if model is None else list(model.parameters())
+    except Exception as error:  # a module of the job's own may answer anything
+        failed("looking for the model's parameters", error)
+        return []
 
 
 def _optimizer(optimizer: Any) -> dict[str, Any]:
@@ -91,7 +93,24 @@ def _optimizer(optimizer: Any) -> dict[str, Any]:
 
 
 def work(parameters: list[Any], tokens: bool = True) -> dict[str, float]:
-    """Number of parameters, and FLOPs per token."""
+    """Number of parameters, and FLOPs per token; nothing where they are unknown or shards of a whole."""
+    if not parameters or any(type(parameter).__name__ == "FlatParameter" for parameter in parameters):
+        return {}
     count = sum(parameter.numel() for parameter in parameters)
-    # 6 FLOPs per parameter and token: forward 2, backward 4 (Kaplan et al. 2020, section 2.1)
-    return {"parameters": count, **({"flops_per_token": 6.0 * count} if tokens else {})}
+    return {"parameters": count, **({"flops_per_token": flops_per_token(parameters)} if tokens else {})}
+
+
+def flops_per_token(parameters: list[Any]) -> float:
+    """2 per parameter for forward, 2 for its input's gradient, 2 for its own (Kaplan et al. 2020, section 2.1).
+
+    A frozen parameter has no gradient of its own, and its input has none before the first parameter that trains:
+    the parameters come in the order of forward, as a rule. Embeddings count like all others, though an input
+    embedding multiplies nothing: a share that is large in small models only, and right where it is tied to the
+    output's.
+    """
+    flops, flowing = 0.0, False
+    for parameter in parameters:
+        trains = parameter.requires_grad
+        flowing = flowing or trains
+        flops += (6.0 if trains else 4.0 if flowing else 2.0) * parameter.numel()
+    return flops

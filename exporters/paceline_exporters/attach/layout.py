@@ -130,7 +130,7 @@ EVENT_KINDS = (
     "nan",  # the first loss that is not finite
     "exception",  # detail: type, message
     "rejected",  # a proposal that did not take effect; detail: reason, code
-    "end",  # train() returned or raised; detail: how
+    "end",  # of training; detail: how: finished, exit (the process ended: its status tells), oom, exception
 )
 
 

@@ -6,7 +6,7 @@ import functools
 import time
 from typing import Any
 
-from . import arguments, checkpoints, crash, ddp, describe, harness, proposal, session
+from . import arguments, checkpoints, crash, ddp, describe, harness, models, proposal, session
 from .agreement import agree
 from .notice import failed
 from .steps import StepClock, evaluated
@@ -84,6 +84,7 @@ def verify(trainer: Any, built: bool = True) -> None:
 
 
 def _verify(trainer: Any, built: bool) -> None:
+    models.forget()  # a Trainer has its model
     actual = arguments.effective(trainer.args)
     session.describe(
         effective={"arguments": actual, "ddp": ddp.constructed[-1] if ddp.constructed else {}},

@@ -9,7 +9,8 @@ from ..messages import Event
 from .findings import Finding, Verdict
 
 LAST_EVENTS = ("exception", "rejected", "end")
-FINISHED = "finished"
+IN_ORDER = ("finished", "exit")
+"""Words of a rank whose training ended with no failure that it knew of."""
 WORD_CHARACTERS = 32
 MOST_NAMED = 8
 """Ranks in one sentence."""

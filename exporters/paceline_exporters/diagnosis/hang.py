@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from .endings import FINISHED, Ending, waited_for
+from .endings import IN_ORDER, Ending, waited_for
 from .findings import Finding
 from .jobsteps import FieldValues, JobStep
 
@@ -111,7 +111,7 @@ class HangWatch:
             limit = ELSEWHERE_SECONDS if gone else _first_limit(where, ranks.values())
         else:
             limit = self._limit(where.phase, latest)
-        if where.phase in PAUSES and any(how.word == FINISHED for how in gone.values()):
+        if where.phase in PAUSES and any(how.word in IN_ORDER for how in gone.values()):
             # The run is over; this rank still evaluates, saves or uploads, and waits for nobody.
             gone, limit = {}, max(limit, UNKNOWN_SECONDS)
         if not everyone and where.phase in WAITING:

@@ -96,6 +96,15 @@ def test_a_command_without_a_trainer_is_said_to_be_not_attached_once(tmp_path: P
     assert paceline(tmp_path, "--", "true", flags=("--quiet",)).stderr == ""
 
 
+def test_a_ring_in_which_no_step_ended_is_said_to_be_one(tmp_path: Path) -> None:
+    script = "from _paceline_attach import session; session.recorder()"
+    done = paceline(tmp_path, "--", sys.executable, "-c", script)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("paceline run: attached, but no step ended: ") and "docs/watching.md" in line
+    failed = paceline(tmp_path, "--", sys.executable, "-c", script + "; raise SystemExit(3)")
+    assert "no step ended" not in failed.stderr  # it had no time to
+
+
 def test_placeholders_reach_the_command(tmp_path: Path) -> None:
     done = paceline(
         tmp_path, "--", "echo", "--batch={micro}", flags=("--proposal", proposal(placeholders={"micro": 8}))
@@ -132,7 +141,7 @@ def test_reports_that_a_tuner_never_took_are_in_the_outcome(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     (unsent,) = outcome(tmp_path)["unsent"]
     assert unsent["rings"][0]["window"]["columns"]["step"] == [1.0, 2.0, 3.0]
-    assert "paceline run: 1 ranks, 2 steps, median step 0.5 s" in done.stderr
+    assert "paceline run: 1 rank, 2 steps, median step 0.5 s" in done.stderr
 
 
 def test_a_status_survives_whatever_fails_in_our_telling(tmp_path: Path) -> None:

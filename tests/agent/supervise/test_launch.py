@@ -60,6 +60,14 @@ def test_the_environment_gets_our_path_first_and_keeps_the_users() -> None:
     assert "PACELINE_PROPOSAL" not in made
 
 
+@pytest.mark.parametrize(
+    ("given", "flag", "rings"), [("a", None, "a"), ("a", "b", "b"), ("", "b", "b"), ("/a", None, "/a")]
+)
+def test_a_ring_directory_stands_where_the_job_may_go(given: str, flag: str | None, rings: str) -> None:
+    made = environment({"PACELINE_RING_DIR": given}, None, "token", flag)
+    assert made["PACELINE_RING_DIR"] == str(Path.cwd() / rings)
+
+
 def test_an_outer_proposal_is_not_inherited() -> None:
     assert "PACELINE_PROPOSAL" not in environment({"PACELINE_PROPOSAL": "{}"}, None, "token", None)
 

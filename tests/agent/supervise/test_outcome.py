@@ -17,8 +17,10 @@ TRIAL = Proposal("s", 1, "r", "trial", harness=Harness("out", 1, 1))
 Happened = tuple[str, dict[str, Any]]
 START: Happened = ("start", {})
 END: Happened = ("end", {"how": "finished"})
+EXIT: Happened = ("end", {"how": "exit"})
 RAISED: Happened = ("exception", {"type": "ValueError", "message": "bad"})
 OOM: Happened = ("oom", {"type": "RuntimeError", "message": "can't allocate"})
+SURVIVED: Happened = ("oom", {**OOM[1], "step": 3.0})
 NAN: Happened = ("nan", {"loss": "nan"})
 REJECTED: Happened = ("rejected", {"reason": "no such field", "code": "unknown_name"})
 
@@ -31,7 +33,7 @@ def ended(rings: Path) -> Iterator[Callable[..., Outcome]]:
         for rank, events in enumerate(ranks):
             recorder = Recorder(rings, {"run_id": "r", "rank": rank, "supervisor": "token"})
             for kind, detail in events:
-                recorder.event(kind, 7.0, detail)
+                recorder.event(kind, detail.get("step", 7.0), detail)
         opened.append(OwnRings(rings, "token"))
         return conclude(status, stop, opened[-1].last_attempt(), proposal)
 
@@ -49,12 +51,16 @@ def ended(rings: Path) -> Iterator[Callable[..., Outcome]]:
         (1, [[START, RAISED, END]], "failed", "crash", "rank 0 at step 7: ValueError: bad"),
         (1, [[START, END], [START, OOM, END]], "failed", "oom", "out of memory: rank 1 at step 7: RuntimeError"),
         (1, [[START, RAISED, END], [OOM]], "failed", "oom", "out of memory: rank 1"),
+        (1, [[START, SURVIVED, RAISED, EXIT]], "failed", "crash", "rank 0 at step 7: ValueError: bad"),
         (1, [[START, NAN, END]], "failed", "nan", "the loss is not finite at step 7"),
         (1, [[START, NAN, RAISED, END]], "failed", "crash", "rank 0 at step 7"),
         (1, [[START, END], [START]], "failed", "killed", "rank 1 was killed without a word"),
         (137, [], "failed", "killed", "the command was killed without a word"),
         (2, [], "failed", "crash", "the command exited with status 2 before training"),
         (2, [[START, END]], "failed", "crash", "the command exited with status 2 after training"),
+        (0, [[START, EXIT]], "finished", "done", ""),
+        (3, [[START, EXIT]], "failed", "crash", "the command exited with status 3 after step 7 of rank 0"),
+        (1, [[START, EXIT], [START]], "failed", "killed", "rank 1 was killed without a word"),
         (78, [[START, REJECTED]], "rejected", "rejected", "no such field"),
         (1, [[START, RAISED], [REJECTED]], "rejected", "rejected", "no such field"),
     ],

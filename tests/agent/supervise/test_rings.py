@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from paceline_agent.supervise.rings import OwnRings
 from paceline_exporters.attach.recorder import Recorder
 
@@ -12,6 +14,23 @@ def test_only_rings_that_carry_the_token_are_ours_and_the_last_attempt_counts(ri
     own = OwnRings(rings, "t")
     assert sorted((ring.attempt, ring.rank) for ring in own.find().values()) == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert [(ring.attempt, ring.rank) for ring in own.last_attempt()] == [(1, 0), (1, 1)]
+    own.close()
+
+
+@pytest.mark.parametrize(
+    ("ends", "over"),
+    [(["finished", "exit"], True), (["finished", None], False), (["exit", "exception"], False), ([], False)],
+)
+def test_a_run_is_over_when_all_its_ranks_say_so_and_none_failed(
+    rings: Path, ends: list[str | None], over: bool
+) -> None:
+    for rank, how in enumerate(ends):
+        recorder = Recorder(rings, {"run_id": "r", "supervisor": "t", "rank": rank, "attempt": 0})
+        recorder.event("start")
+        if how is not None:
+            recorder.event("end", 7.0, {"how": how})
+    own = OwnRings(rings, "t")
+    assert own.finished() is over
     own.close()
 
 

@@ -55,10 +55,12 @@ def test_steps_that_say_nothing_are_survived(summary: Summarize, steps: list[dic
 
 
 def test_a_single_step_is_better_than_none(summary: Summarize) -> None:
-    assert summary([STEP])[0] == "1 ranks, 1 steps, median step 0.5 s, 8 samples/s"
+    assert summary([STEP])[0] == "1 rank, 1 step, median step 0.5 s, 8 samples/s"
+
+
+def test_a_rate_that_is_unknown_is_left_out(summary: Summarize) -> None:
+    assert summary([{**STEP, "samples": math.nan}] * 2)[0] == "1 rank, 1 step, median step 0.5 s"
 
 
 def test_more_steps_than_the_ring_holds(summary: Summarize) -> None:
-    assert summary([STEP] * (layout.STEP_CAPACITY + 9))[0].startswith(
-        f"1 ranks, {layout.STEP_CAPACITY - 1} steps"
-    )
+    assert summary([STEP] * (layout.STEP_CAPACITY + 9))[0].startswith(f"1 rank, {layout.STEP_CAPACITY - 1} steps")

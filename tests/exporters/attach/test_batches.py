@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections import UserDict
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -12,8 +13,8 @@ from paceline_exporters.attach.clock import clock
 class Shaped:
     """As much of a tensor as counting needs."""
 
-    def __init__(self, *shape: int, cpu: bool = True) -> None:
-        self.shape = shape
+    def __init__(self, *shape: int, cpu: bool = True, dtype: str = "torch.float32") -> None:
+        self.shape, self.dtype = shape, dtype
         self.is_cpu, self.is_cuda = cpu, not cpu
 
     def numel(self) -> int:
@@ -21,6 +22,21 @@ class Shaped:
 
     def sum(self) -> float:
         return self.numel() / 2
+
+
+def ids(*shape: int) -> Shaped:
+    return Shaped(*shape, dtype="torch.int64")
+
+
+class Encoding(UserDict[str, Any]):
+    """As transformers' tokenizers and collators return it."""
+
+
+class Pair(NamedTuple):
+    """A batch as a job may name it."""
+
+    image: Any
+    label: Any
 
 
 @pytest.mark.parametrize(
@@ -34,6 +50,28 @@ class Shaped:
         ({"labels": None, "pixel_values": Shaped(8, 3, 32, 32)}, (8, 0, None)),
         ([Shaped(8, 3), Shaped(8)], (8, 0, None)),
         ((Shaped(),), (0, 0, None)),
+        ([Shaped(8, 3, 32, 32), ids(8)], (8, 0, None)),
+        ([Shaped(8, 3, 32, 32)] * 3, (8, 0, None)),  # anchor, positive, negative
+        (Pair(Shaped(8, 3), None), (8, 0, None)),
+        ([Shaped(8, 3), Shaped(8, 3)], (8, 0, None)),
+        ([Shaped(8, 50, 80), Shaped(31), ids(8), ids(8)], (8, 0, None)),  # all targets in a row
+        ([ids(8), ids(8), Shaped(8)], (8, 0, None)),  # user, item, rating
+        ([Shaped(), Shaped()], (0, 0, None)),
+        # a tensor per sample
+        ([Shaped(3, 8)] * 16, (16, 0, None)),
+        ((Shaped(5, 3), Shaped(7, 3)), (2, 0, None)),
+        ([ids(5), ids(5), ids(9)], (3, 0, None)),
+        # a tensor alone, and tokens that nobody calls input_ids
+        (Shaped(8, 3, 32, 32), (8, 0, None)),
+        (Shaped(8, 3), (8, 0, None)),
+        (Shaped(), (0, 0, None)),
+        (ids(8), (8, 0, None)),
+        (ids(4, 128), (4, 512, 512)),
+        ([ids(4, 128)], (4, 512, 512)),
+        ((ids(4, 128), ids(4, 128)), (4, 512, 512)),
+        ([ids(4, 128), ids(4, 128), ids(4, 128)], (4, 512, 512)),
+        ([ids(4, 128)] * 16, (16, 0, None)),
+        (Encoding(input_ids=ids(4, 128)), (4, 512, 512)),
         ({"input_ids": Shaped()}, (0, 0, None)),
         ({"input_ids": [1, 2]}, (0, 0, None)),
         ([], (0, 0, None)),

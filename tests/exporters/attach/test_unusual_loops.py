@@ -299,7 +299,7 @@ def test_a_failed_allocation_that_is_caught_is_told_and_no_step(rings: Mapping[s
     assert ring.event("oom").step == 3 and ring.event("oom").detail["samples"] == 8
     assert column(ring, "step") == list(range(1, 6))
     assert max(column(ring, "step_seconds")) < 0.1
-    assert ring.event("end").detail["how"] == "finished"
+    assert ring.event("end").detail["how"] == "exit"
 
 
 def test_a_batch_goes_when_the_job_drops_it(said: Mapping[str, Any]) -> None:

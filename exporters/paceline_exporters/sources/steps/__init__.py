@@ -15,7 +15,9 @@ What to ask:
       / sum by (run_id) (paceline_run_gradient_signal * paceline_run_gradient_noise_ranks)
 
 Padding counts as work in FLOPs and MFU: the device multiplies it. MFU says how well the device is used, the share
-of padding how well the batches are filled. FLOPs per token are 6 per parameter; attention's own are left out.
+of padding how well the batches are filled. FLOPs per token are 6 per parameter that trains, 4 per frozen one
+through which gradients flow and 2 per one before all that trains, embeddings included; attention's own are left
+out.
 """
 
 from __future__ import annotations
