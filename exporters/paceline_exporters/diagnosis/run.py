@@ -27,19 +27,23 @@ class RunDiagnosis:
 
     def __init__(self, expected_ranks: int) -> None:
         self._alignment = Alignment(expected_ranks)
-        self._thinning = Thinning()
-        self._straggler = StragglerWatch()
-        self._communication = CommunicationWatch()
-        self._regression = RegressionWatch()
         self._hang = HangWatch()
         self.evidence: dict[int, Evidence] = {}
         """What each rank's node saw lately."""
         self._alone = False
         self._nodes: dict[int, str] = {}
-        self._latest: deque[JobStep] = deque(maxlen=LATEST_STEPS)
-        self._shares: deque[StepShares] = deque(maxlen=LATEST_STEPS)
         self.findings: deque[Finding] = deque(maxlen=MOST_FINDINGS)
         """All of this attempt, oldest first."""
+        self._begin()
+
+    def _begin(self) -> None:
+        """Of what steps teach nothing is known, as before the first one."""
+        self._thinning = Thinning()
+        self._straggler = StragglerWatch()
+        self._communication = CommunicationWatch()
+        self._regression = RegressionWatch()
+        self._latest: deque[JobStep] = deque(maxlen=LATEST_STEPS)
+        self._shares: deque[StepShares] = deque(maxlen=LATEST_STEPS)
 
     def expect(self, ranks: int, world_size: int) -> None:
         """So many of the run's ranks will be fed; of a run on many nodes an agent sees its own only."""
@@ -99,6 +103,8 @@ class RunDiagnosis:
         return verdict(self.shares, self._current(), self._throttled())
 
     def _take(self, step: JobStep) -> list[Finding]:
+        if self._latest and step.number < self._latest[-1].number:
+            self._begin()  # another train() in the same processes
         self._thinning.learn(step)
         self._latest.append(step)
         row = step_shares(step, self._alone)

@@ -143,3 +143,15 @@ def test_a_job_that_waits_for_its_data_is_data_bound() -> None:
 
 def test_too_few_steps_say_nothing() -> None:
     assert diagnosed(replace(Story(1), steps=3)).verdict().kind == "unknown"
+
+
+def test_a_second_training_in_the_same_processes_is_diagnosed_as_well() -> None:
+    diagnosis = diagnosed(Story(1))
+    for step in history(Story(2, steps=150, fault="forward", slow_rank=1, onset=50)):
+        for rank, values in step.ranks.items():
+            diagnosis.add(rank, values)
+    assert (diagnosis.latest[0].number, diagnosis.latest[-1].number) == (51, 150)
+    (finding,) = (one for one in diagnosis.findings if one.kind == "straggler")
+    assert (finding.rank, finding.phase) == (1, "forward")
+    assert 50 <= finding.found_step <= 60
+    assert diagnosis.verdict().kind == "straggler"
