@@ -28,9 +28,13 @@ from paceline_exporters.diagnosis.run import RunDiagnosis
 
 FAULTS = ("data_wait", "forward", "backward", "optimizer", "communication")
 STEPS = 250
-KINDS = ("", "variable lengths", "shared cores")
+KINDS = ("", "variable lengths", "hiccups", "shared cores")
 OF_SHARED_CORES = ("", "communication")
 """Faults that such jobs are made with."""
+HICCUPS = (0.02, 0.1)
+"""Rates of such histories, uniform between."""
+HICCUPS_STEPS = 128
+"""In which a straggler among them is to be found."""
 SHARED_BY = 0.6
 SHARED_SECONDS = 25.0
 
@@ -107,6 +111,8 @@ def told(case: Case) -> Story:
         slow_rank=rng.randrange(ranks),
         onset=rng.randint(40, 150),
     )
+    if case.kind == "hiccups":
+        return replace(story, hiccups=rng.uniform(*HICCUPS), steps=story.onset + 2 * HICCUPS_STEPS)
     if case.kind != "shared cores":
         return story
     steps = story.onset + math.ceil(2 * SHARED_SECONDS / story.step_seconds)
@@ -124,7 +130,9 @@ def is_right(finding: Finding, story: Story) -> bool:
 
 
 def allowed(result: Result) -> int:
-    """The longer of 5 steps and 2 s; where ranks share cores, of 25 steps and 25 s."""
+    """The longer of 5 steps and 2 s; among hiccups 128 steps; where ranks share cores, of 25 steps and 25 s."""
+    if result.case.kind == "hiccups":
+        return HICCUPS_STEPS
     steps, seconds = (25, SHARED_SECONDS) if result.case.kind == "shared cores" else (5, 2.0)
     return max(steps, math.ceil(seconds / result.step_seconds))
 
@@ -138,7 +146,7 @@ def summary(results: list[Result]) -> dict[str, Any]:
     delays = [
         one.delay_steps * one.step_seconds
         for one in results
-        if one.delay_steps is not None and one.case.kind != "shared cores"
+        if one.delay_steps is not None and one.case.kind not in ("hiccups", "shared cores")
     ]
     return {
         "straggler_recall": min(row["recall"] for row in table.values() if "recall" in row),

@@ -76,8 +76,8 @@ class Alignment:
             self._take_those_there_too(rank, number)
 
     def ready(self) -> Iterator[JobStep]:
-        """Steps that are complete, that no rank can add to, or that waited for too long, in order of their number;
-        the number falls where most ranks began anew."""
+        """Steps that are complete, that no rank can add to, or that waited for too long, in order of
+        their number; it falls where most ranks began anew."""
         while self._open:
             first = min(self._open)
             ranks = self._open[first]

@@ -71,8 +71,8 @@ def values_of(window: Window, first: int) -> Iterator[FieldValues]:
 
 
 def _records(rank: int, reports: Iterable[RingReport]) -> list[tuple[int, float, int, FieldValues]]:
-    """Which training of the process, counted from its latest one, step, rank and values of each record; one without
-    a step has no place."""
+    """Of each record: which training of the process it is of, from the latest one, step, rank and values; one
+    without a step has no place."""
     windows = sorted((one.window for one in reports if one.window is not None), key=lambda window: window.first)
     rows = [values for one in windows for values in values_of(one, one.first) if "step" in values]
     training, found = 0, []

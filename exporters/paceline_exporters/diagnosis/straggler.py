@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from .cusum import Cusum, Noise
+from .cusum import Cusum, Hiccups, Noise
 from .findings import Finding
 from .jobsteps import JobStep
 from .phases import SCALES_WITH_TOKENS, TOKENS, WORK, first, is_disturbed, step_seconds
@@ -25,6 +25,7 @@ class _Phase:
 
     slope: TokenSlope = field(default_factory=TokenSlope)
     noise: Noise = field(default_factory=Noise)
+    hiccups: Hiccups = field(default_factory=Hiccups)
     ranks: dict[int, Cusum] = field(default_factory=dict)
 
     def take(self, step: int, seconds: float, work: dict[int, float], tokens: dict[int, float]) -> list[int]:
@@ -36,13 +37,20 @@ class _Phase:
         scale, ranks = self.noise.scale, self.ranks
         trusted = not tokens or self.slope.learnt
         change, found = 0.0, []
+        ended = calm = 0
         for rank, more in beyond_others(work):
             one = ranks.get(rank) or ranks.setdefault(rank, Cusum())
             share = more / seconds
             change += one.change(share)
-            if trusted and one.add(step, share, scale, seconds):
-                found.append(rank)
+            if trusted:
+                was_slow = one.slow
+                if one.add(step, share, scale, seconds, self.hiccups):
+                    found.append(rank)
+                if not one.slow:
+                    calm += 1
+                    ended += was_slow
         self.noise.learn(change / len(work))
+        self.hiccups.learn(ended, calm)
         return found
 
 

@@ -62,6 +62,21 @@ def test_no_rank_is_blamed_where_none_is_slow(fault: str, variable: bool) -> Non
     assert [story for story in stories(fault, variable_lengths=variable) if found(story)] == []
 
 
+@pytest.mark.parametrize("rate", [0.02, 0.05, 0.1])
+def test_hiccups_that_coincide_are_no_straggler(rate: float) -> None:
+    """However often they come: some rank has three in a row every few hundred steps."""
+    alarms = [seed for seed in range(20) if found(Story(seed, ranks=2 + seed % 7, steps=600, hiccups=rate))]
+    assert alarms == []
+
+
+def test_a_straggler_among_hiccups_is_found_later() -> None:
+    for seed in range(20):
+        story = Story(seed, ranks=2 + seed % 7, hiccups=0.05, fault="forward", slow_rank=1, onset=100)
+        first, *more = found(story)
+        assert all(one.rank == 1 for one in (first, *more))
+        assert 103 <= first.found_step <= 130
+
+
 @pytest.mark.parametrize("fault", ["", "forward"])
 def test_where_everything_jitters_only_what_stands_out_and_lasts_is_found(fault: str) -> None:
     for seed in range(10):
