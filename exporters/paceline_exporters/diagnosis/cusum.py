@@ -41,6 +41,8 @@ MOST_HICCUPS = 0.5
 """Rate above which hiccups are not believed to be such."""
 CALM = 10
 """Measurements in a row, none too high, after which it is over."""
+LEVEL = 1.0 / 6.0
+"""What the newest measurement counts in their level."""
 LASTING_SECONDS = 15.0
 """What a change has to last in a job that is all noise; in a quiet one it need not."""
 RARE_STEPS = 10
@@ -110,6 +112,8 @@ class Cusum:
     last_step: int = 0
     last: float | None = None
     """The latest measurement."""
+    level: float = 0.0
+    """Mean of the latest measurements, the newest ones most."""
     rare_steps: float = RARE_STEPS
     _total: float = 0.0
     _count: int = 0
@@ -135,6 +139,7 @@ class Cusum:
         rare = step - self.last_step >= self.rare_steps and self.last is not None
         self.lasted = self.lasted + (step - self.last_step) * seconds if self.sum > 0.0 else 0.0
         self.last_step, self.last = step, share
+        self.level += LEVEL * (share - self.level)
         counts = max(-MOST, min(MOST, scale * share)) - DRIFT
         weight = RARE_WEIGHT if rare else 1.0
         self.slow = counts > (SLOW - DRIFT if hiccups is not STREAKS else 0.0)

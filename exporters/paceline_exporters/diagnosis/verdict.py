@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 
 from .findings import Cause, Finding, Verdict, VerdictKind
 from .jobsteps import JobStep
@@ -16,6 +16,8 @@ DATA_BOUND = 0.15
 COMMUNICATION_BOUND = 0.20
 """Share of the step in which no rank computes: the least wait of all ranks."""
 COMPUTE_BOUND = 0.70
+UNEVEN = 0.05
+"""Of the median step, by which the mean one differs where that is told."""
 COMPUTE = ("forward", "backward", "optimizer")
 
 
@@ -30,12 +32,21 @@ class Shares:
     communication: float | None
     """Waiting of the rank that waits least: what is not hidden behind compute and is nobody's lateness."""
     other: float
+    mean_seconds: float = 0.0
+    """Mean length of these steps."""
+
+    @property
+    def uneven(self) -> bool:
+        """Whether some steps are so long that the mean is not the median."""
+        return self.mean_seconds > (1.0 + UNEVEN) * self.step_seconds > 0.0
 
     def numbers(self) -> dict[str, float]:
         """For people and machines."""
         known = {"data_share": self.data, "compute_share": self.compute, "other_share": self.other}
         if self.communication is not None:
             known["communication_share"] = self.communication
+        if self.uneven:
+            known["mean_step_seconds"] = self.mean_seconds
         return {"step_seconds": self.step_seconds, **known}
 
 
@@ -71,6 +82,7 @@ def shares(rows: Sequence[StepShares]) -> Shares | None:
         compute=median(row["compute"] for row in rows),
         communication=median(waits) if waits else None,
         other=median(row["other"] for row in rows),
+        mean_seconds=fmean(row["seconds"] for row in rows),
     )
 
 
@@ -126,9 +138,10 @@ def _straggling(_found: Shares, findings: Sequence[Finding], _throttled: Mapping
         return None
     advice, knobs = STRAGGLER_ADVICE[worst.cause]
     where = f" on {worst.node}" if worst.node else ""
+    most = "most of all " if f"{worst.phase}_share" in worst.numbers else ""
     return (
         f"Rank {worst.rank}{where} costs {worst.share:.0%} of each step since step {worst.since_step}: "
-        f"slower than the others in {worst.phase}, cause: {worst.cause.replace('_', ' ')}.",
+        f"slower than the others {most}in {worst.phase}, cause: {worst.cause.replace('_', ' ')}.",
         advice,
         knobs,
     )
@@ -192,8 +205,9 @@ def _computing(found: Shares, _findings: Sequence[Finding], _throttled: Mapping[
 
 
 def _healthy(found: Shares, _findings: Sequence[Finding], _throttled: Mapping[int, float]) -> Words:
+    mean = f" ({found.mean_seconds:.3g} s in the mean: some take much longer)" if found.uneven else ""
     return (
-        f"A step takes {found.step_seconds:.3g} s; no part of it stands out.",
+        f"A step takes {found.step_seconds:.3g} s{mean}; no part of it stands out.",
         "Nothing needs to be done; a study may still find a faster configuration.",
         (),
     )

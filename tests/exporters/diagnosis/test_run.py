@@ -155,3 +155,16 @@ def test_a_second_training_in_the_same_processes_is_diagnosed_as_well() -> None:
     assert (finding.rank, finding.phase) == (1, "forward")
     assert 50 <= finding.found_step <= 60
     assert diagnosis.verdict().kind == "straggler"
+
+
+def test_what_a_straggler_costs_is_the_sum_of_its_phases() -> None:
+    diagnosis = diagnosed(Story(1, fault="compute", slow_rank=1, by=0.3))
+    assert diagnosis.stragglers == {1: pytest.approx(0.3 / 1.3, abs=0.02)}
+    assert "most of all in backward" in diagnosis.verdict().summary
+
+
+def test_the_mean_step_is_told_where_some_are_much_longer() -> None:
+    story = Story(1, ranks=1, steps=300, fault="other", every=10, by=0.1, onset=20)
+    numbers = alone(story, world_size=1).verdict().numbers
+    assert numbers["mean_step_seconds"] == pytest.approx(1.1 * numbers["step_seconds"], rel=0.03)
+    assert "mean_step_seconds" not in diagnosed(Story(1)).verdict().numbers
