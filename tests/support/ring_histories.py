@@ -39,6 +39,8 @@ class Story:
     """Probability that a phase of a rank's step takes a hiccup of up to 30 % of the step."""
     variable_lengths: bool = False
     """Tokens per rank and step vary by a factor of 3."""
+    longer_rank: int | None = None
+    """Rank whose batches have half as many tokens again."""
     fault: str = ""
     """A phase, `compute` for all of a slow device, or `communication`; empty: healthy."""
     slow_rank: int = 0
@@ -71,6 +73,8 @@ def history(story: Story) -> Iterator[JobStep]:
         if story.fault and number >= story.onset and number % story.every == 0:
             extra = story.every * story.by * (sum(healthy) / len(healthy)) * max(0.0, rng.gauss(1.0, 0.1))
         tokens = [TOKENS * (rng.uniform(0.5, 1.5) if story.variable_lengths else 1.0) for _ in skill]
+        if story.longer_rank is not None:
+            tokens[story.longer_rank] *= 1.5
         work = [_work(story, rng, one, count / TOKENS) for one, count in zip(skill, tokens, strict=True)]
         network = story.step_seconds * story.communication * math.exp(rng.gauss(0.0, story.jitter)) * next(others)
         if story.fault == "communication":
@@ -122,8 +126,8 @@ def _work(story: Story, rng: random.Random, skill: dict[str, float], length: flo
 
 
 def _meet(work: list[dict[str, float]]) -> None:
-    """All wait in forward for the last to come there since the gradients' all-reduce; the end of a step is taken to
-    be before its own forward."""
+    """All wait in forward for the last to come there since the gradients' all-reduce; the end of a step is taken
+    to be before its own forward."""
     there = [one["optimizer"] + one["other"] + one["data_wait"] for one in work]
     for one, ready in zip(work, there, strict=True):
         one["forward"] += max(there) - ready

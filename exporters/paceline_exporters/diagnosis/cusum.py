@@ -45,7 +45,7 @@ LEVEL = 1.0 / 6.0
 """What the newest measurement counts in their level."""
 LASTING_SECONDS = 15.0
 """What a change has to last in a job that is all noise; in a quiet one it need not."""
-RARE_STEPS = 10
+RARE_STEPS = 16
 """What is measured once in so many steps or fewer (DDP's own times) counts `RARE_WEIGHT`: two are enough."""
 RARE_WEIGHT = 1.6
 
@@ -58,6 +58,7 @@ class Noise:
     sigma: float = 0.05
     measured: int = 4
     """As if so many measurements had shown so much noise: a run's first ones may look alike by chance."""
+    quiet: float = QUIET
 
     def learn(self, change: float) -> None:
         """Size of the change between a measurement and the one before it, or the mean of several such."""
@@ -68,7 +69,7 @@ class Noise:
     @property
     def scale(self) -> float:
         """How much of its size a measurement counts, at most 1."""
-        return QUIET / max(QUIET, self.sigma)
+        return self.quiet / max(self.quiet, self.sigma)
 
 
 @dataclass

@@ -20,6 +20,8 @@ from .verdict import Shares, StepShares, shares, step_shares, verdict
 LATEST_STEPS = 100
 """Steps that a verdict, and the length of a phase, rest on."""
 MOST_FINDINGS = 100
+LARGEST = 1e15
+"""Of a record's values."""
 
 
 class RunDiagnosis:
@@ -59,7 +61,9 @@ class RunDiagnosis:
         self.evidence[rank] = evidence
 
     def add(self, rank: int, values: FieldValues) -> list[Finding]:
-        """One step record; what it settled."""
+        """One step record; what it settled. A value that is no amount (below 0, not finite) counts as unknown."""
+        if not (min(values.values(), default=0.0) >= 0.0 and sum(values.values()) < LARGEST):
+            values = {name: value for name, value in values.items() if 0.0 <= value < LARGEST}
         self._hang.learn(values)
         if self._thinning.skips(values):
             return []

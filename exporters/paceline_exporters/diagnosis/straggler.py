@@ -1,8 +1,8 @@
 """Which rank the others wait for, and in which phase, found step by step.
 
-Per phase, and over all of them, a rank's excess is its own work less the median of the other ranks', as a share
-of the step; a cumulative sum says when it is there for good. The same on the means of blocks of steps finds a rank
-that stalls in one step of several.
+Per phase, and over all of them, a rank's excess is its own work less the median of the other ranks', as a
+share of the step; a cumulative sum says when it is there for good. The same on the means of blocks of steps
+finds a rank that stalls in one step of several.
 
 Where a collective lies within a phase (synchronised batch norm, sharded parameters), who waits in it seems to
 work: two ranks' excesses in two phases make up for each other, and the earlier is the reason for the later one.
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from .cusum import Cusum, Hiccups, Noise
+from .cusum import QUIET, Cusum, Hiccups, Noise
 from .findings import Cause, Finding
 from .jobsteps import JobStep
 from .phases import SCALES_WITH_TOKENS, TOKENS, WORK, first, is_disturbed, step_seconds
@@ -23,6 +23,8 @@ WARM_UP_STEPS = 3
 """First steps of a run allocate, compile and fill caches."""
 BLOCK_STEPS = 32
 """Of which the mean is one measurement; rare by nature: two are enough."""
+QUIET_TOTAL = 0.035
+"""As QUIET, where the noise of all phases adds up."""
 MINOR = 0.07
 """Share of the step, 8 % of a healthy one, below which a straggler is not told."""
 BY_FAR = 1.5
@@ -30,6 +32,8 @@ BY_FAR = 1.5
 CYCLE = ("optimizer", "other", "data_wait", "forward", "backward")
 """Phases from one gradient all-reduce, where all ranks meet, to the next."""
 AFTER_MEETING = ("optimizer", "other")
+LONGER = 0.05
+"""Tokens more than the others', of theirs, that may be what makes a rank slow."""
 MADE_UP = 0.5
 """Of an excess, what less work in other phases makes up for where ranks wait for each other."""
 TOTAL = ""
@@ -97,7 +101,7 @@ class StragglerWatch:
     def __init__(self) -> None:
         names = (*WORK, TOTAL)
         self._slopes = {phase: TokenSlope() for phase in SCALES_WITH_TOKENS}
-        self._steps = {name: _Sums() for name in names}
+        self._steps = {name: _Sums(Noise(quiet=QUIET_TOTAL if name == TOTAL else QUIET)) for name in names}
         self._means = {name: _Sums(Noise(sigma=0.02)) for name in names}
         """Of blocks."""
         self._blocks = {name: _Block() for name in names}
@@ -210,7 +214,25 @@ class StragglerWatch:
         return {name: one.level if by_step else one.last or 0.0 for name, one in sums.items() if one is not None}
 
     def _cause(self, rank: int, phase: str, step: JobStep) -> Cause:
-        return "data" if phase == "data_wait" else "compute"
+        if phase == "data_wait":
+            return "data"
+        return "longer_batches" if self._has_longer_batches(rank, phase, step) else "compute"
+
+    def _has_longer_batches(self, rank: int, phase: str, step: JobStep) -> bool:
+        """Whether tokens explain its excess: where their number does not vary, what one costs was not learnt."""
+        slope = self._slopes.get(phase)
+        work, tokens = first(step, WORK[phase]), first(step, TOKENS)
+        if slope is None or slope.slope > 0.0 or rank not in work or tokens.keys() != work.keys():
+            return False
+        more_work, more_tokens = (_beyond_ratio(rank, values) for values in (work, tokens))
+        return more_tokens >= LONGER and 0.5 <= more_work / more_tokens <= 2.0
+
+
+def _beyond_ratio(rank: int, values: Mapping[int, float]) -> float:
+    """What the rank has more than the median of the others, of that."""
+    more = dict(beyond_others(values))[rank]
+    usual = values[rank] - more
+    return more / usual if usual > 0.0 else 0.0
 
 
 def _cost(holding: Mapping[str, Cusum]) -> float:

@@ -18,6 +18,8 @@ COMMUNICATION_BOUND = 0.20
 COMPUTE_BOUND = 0.70
 UNEVEN = 0.05
 """Of the median step, by which the mean one differs where that is told."""
+OTHER_BOUND = 0.15
+"""Share of the step that the median rank spends between its optimizer and the next batch."""
 COMPUTE = ("forward", "backward", "optimizer")
 
 
@@ -111,6 +113,12 @@ STRAGGLER_ADVICE: Mapping[Cause, tuple[str, tuple[str, ...]]] = {
         ("dataloader_num_workers", "dataloader_prefetch_factor"),
     ),
     "compute": ("Compare that rank's GPU and host with the others; if it stays slow, take the node out.", ()),
+    "longer_batches": (
+        "Its batches are longer than the others': balance lengths over the ranks (group by length, or pack).",
+        ("group_by_length",),
+    ),
+    "power_capped_gpu": ("That GPU is at its power limit and the others are not: compare the limits.", ()),
+    "congested_network": ("Look at the network of that rank's node: it signals congestion.", ()),
     "throttled_gpu": ("That GPU is slowed by heat or power: check cooling and the power limit of its node.", ()),
     "noisy_neighbour": ("Something else uses that rank's node: give the job the node for itself.", ()),
     "communication": ("Look at the network of that rank's node.", ()),
@@ -204,6 +212,18 @@ def _computing(found: Shares, _findings: Sequence[Finding], _throttled: Mapping[
     )
 
 
+def _otherwise_busy(found: Shares, _findings: Sequence[Finding], _throttled: Mapping[int, float]) -> Said:
+    if found.other < OTHER_BOUND:
+        return None
+    return (
+        f"The training loop spends {found.other:.0%} of the step on none of its phases: outside loader, forward, "
+        "backward and optimizer.",
+        "Look for logging, metrics, loss.item() and other synchronisation, or host work, in the loop and its "
+        "callbacks, and do it less often.",
+        ("logging_steps",),
+    )
+
+
 def _healthy(found: Shares, _findings: Sequence[Finding], _throttled: Mapping[int, float]) -> Words:
     mean = f" ({found.mean_seconds:.3g} s in the mean: some take much longer)" if found.uneven else ""
     return (
@@ -233,6 +253,7 @@ _JUDGES: Sequence[tuple[VerdictKind, Judge]] = (
     ("data_bound", _waiting_for_data),
     ("communication_bound", _communicating),
     ("compute_bound", _computing),
+    ("other_bound", _otherwise_busy),
     ("healthy", _healthy),
 )
 """The first that has something to say; the last always has."""

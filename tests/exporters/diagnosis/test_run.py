@@ -168,3 +168,37 @@ def test_the_mean_step_is_told_where_some_are_much_longer() -> None:
     numbers = alone(story, world_size=1).verdict().numbers
     assert numbers["mean_step_seconds"] == pytest.approx(1.1 * numbers["step_seconds"], rel=0.03)
     assert "mean_step_seconds" not in diagnosed(Story(1)).verdict().numbers
+
+
+def test_a_loop_that_is_busy_with_none_of_its_phases_is_told_so() -> None:
+    told = alone(Story(1, fault="other", onset=20, by=0.8), world_size=1)
+    assert told.shares is not None and told.shares.other > 0.4
+    diagnosis = diagnosed(Story(1, ranks=2))
+    for step in history(Story(2, ranks=2)):
+        for rank, values in step.ranks.items():
+            more = {name: values[name] + 0.16 for name in ("other_seconds", "step_seconds")}
+            diagnosis.add(rank, {**values, **more})
+    verdict = diagnosis.verdict()
+    assert verdict.kind == "other_bound"
+    assert "45% of the step" in verdict.summary
+    assert "callbacks" in verdict.advice
+
+
+def test_longer_batches_of_one_rank_are_a_matter_of_balance() -> None:
+    told = diagnosed(Story(1, longer_rank=2)).verdict()
+    assert (told.kind, told.findings[0].cause) == ("straggler", "longer_batches")
+    assert "balance lengths" in told.advice
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -1.0, 1e308])
+def test_values_that_are_no_amounts_count_as_unknown(bad: float) -> None:
+    diagnosis = RunDiagnosis(4)
+    names = ["step", "tokens", "step_seconds", "forward_seconds", "backward_seconds", "backward_compute_seconds"]
+    for step in history(Story(1, steps=400, fault="forward", slow_rank=1, onset=200, by=0.3)):
+        for rank, values in step.ranks.items():
+            wrong = {names[step.number % len(names)]: bad} if (step.number + rank) % 7 == 0 else {}
+            diagnosis.add(rank, {**values, **wrong})
+    (finding,) = (one for one in diagnosis.findings if one.kind == "straggler")
+    assert (finding.rank, finding.phase) == (1, "forward")
+    numbers = diagnosis.verdict().numbers
+    assert all(0.0 <= value < 10.0 for value in numbers.values())

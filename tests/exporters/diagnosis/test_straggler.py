@@ -70,9 +70,9 @@ def test_a_device_that_is_slow_in_all_phases_is_found_as_soon_and_costs_their_su
         assert all(finding.rank == story.slow_rank for finding in (first, *more)), story
         assert first.phase in ("forward", "backward")
         assert first.cause == "compute"
-        assert 0.07 < first.share < 0.13
+        assert 0.07 < first.share < 0.2
         late += first.found_step - story.onset + 1 > max(5, math.ceil(2 / story.step_seconds))
-    assert late <= 1
+    assert late <= 2
     (finding,) = found(Story(1, fault="compute", slow_rank=1, by=0.3))
     assert finding.share == pytest.approx(0.3 / 1.3, abs=0.03)
     parts = [finding.numbers[f"{phase}_share"] for phase in ("forward", "backward")]
@@ -181,3 +181,9 @@ def test_one_rank_has_no_peers() -> None:
 def test_excess_is_over_the_median_of_the_others(values: dict[int, float]) -> None:
     for rank, excess in beyond_others(values):
         assert excess == values[rank] - median(value for other, value in values.items() if other != rank)
+
+
+def test_a_rank_whose_batches_are_longer_is_told_as_that() -> None:
+    (finding,) = found(Story(1, longer_rank=2))
+    assert (finding.rank, finding.cause) == (2, "longer_batches")
+    assert {one.cause for one in found(Story(1, fault="backward", slow_rank=1))} == {"compute"}
