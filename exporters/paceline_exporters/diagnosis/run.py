@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from .causes import explained
 from .communication import CommunicationWatch
-from .evidence import Evidence
+from .evidence import Evidence, Past
 from .findings import Finding, Verdict
 from .hang import HangWatch, Progress
 from .jobsteps import Alignment, FieldValues, JobStep
@@ -32,6 +32,7 @@ class RunDiagnosis:
         self._hang = HangWatch()
         self.evidence: dict[int, Evidence] = {}
         """What each rank's node saw lately."""
+        self._past = Past()
         self._alone = False
         self._nodes: dict[int, str] = {}
         self.findings: deque[Finding] = deque(maxlen=MOST_FINDINGS)
@@ -59,6 +60,7 @@ class RunDiagnosis:
     def saw(self, rank: int, evidence: Evidence) -> None:
         """What the rank's node saw lately; replaces what it said before."""
         self.evidence[rank] = evidence
+        self._past.keep(rank, self._latest[-1].number if self._latest else 0, evidence)
 
     def add(self, rank: int, values: FieldValues) -> list[Finding]:
         """One step record; what it settled. A value that is no amount (below 0, not finite) counts as unknown."""
@@ -120,7 +122,8 @@ class RunDiagnosis:
         return found
 
     def _told(self, finding: Finding) -> Finding:
-        told = explained(finding, self.evidence)
+        before = {} if finding.kind == "straggler" else self._past.before(finding.since_step)
+        told = explained(finding, self.evidence, before, self._nodes)
         return told if told.rank is None else replace(told, node=self._nodes.get(told.rank, ""))
 
     def _current(self) -> list[Finding]:

@@ -127,6 +127,36 @@ STRAGGLER_ADVICE: Mapping[Cause, tuple[str, tuple[str, ...]]] = {
 }
 
 
+UNKNOWN_CHANGE = ("", "Find out what changed at step {step}; the finding has what the nodes see.")
+# What changed at the time, and what to do about it.
+REGRESSION_ADVICE: Mapping[Cause, tuple[str, str]] = {
+    "longer_batches": (
+        ", when batches became longer",
+        "Batches are longer since step {step}: compare tokens per second rather than steps.",
+    ),
+    "throttled_gpu": (
+        ", when heat or a power brake began to slow GPUs",
+        "GPUs are throttled since about step {step}: check cooling and power of the node.",
+    ),
+    "power_capped_gpu": (
+        ", when GPUs came to their power limit",
+        "GPUs are at their power limit since about step {step}: find out whether it was lowered.",
+    ),
+    "degraded_nic": (
+        ", when network ports began to show errors, pauses or retransmissions",
+        "Look at cables, transceivers and switch ports: errors began at about step {step}.",
+    ),
+    "congested_network": (
+        ", when the network began to signal congestion (CNP, ECN)",
+        "The network is congested since about step {step}: find out who else uses it.",
+    ),
+    "noisy_neighbour": (
+        ", when others began to use the node (CPU, memory or storage)",
+        "Something else uses the node since about step {step}: give the job the node for itself.",
+    ),
+}
+
+
 def _hung(_found: Shares, findings: Sequence[Finding], _throttled: Mapping[int, float]) -> Said:
     hung = next((one for one in findings if one.kind == "hang"), None)
     if hung is None:
@@ -239,9 +269,10 @@ def _before_it_regressed(findings: Sequence[Finding], said: Words) -> Words:
         return said
     worst = max(findings, key=lambda one: one.share)
     summary, _, knobs = said
+    became, advice = REGRESSION_ADVICE.get(worst.cause, UNKNOWN_CHANGE)
     return (
-        f"{summary} It took {worst.numbers['normal_seconds']:.3g} s before step {worst.since_step}.",
-        f"Find out what changed at step {worst.since_step}; the finding has what the nodes see.",
+        f"{summary} It took {worst.numbers['normal_seconds']:.3g} s before step {worst.since_step}{became}.",
+        advice.format(step=worst.since_step),
         knobs,
     )
 

@@ -122,7 +122,7 @@ def test_a_regression_holds_with_its_numbers_and_what_the_nodes_see() -> None:
     assert finding.numbers["tcp_retransmits_per_second"] == 40.0
     assert told.kind == "compute_bound"
     assert f"before step {finding.since_step}" in told.summary
-    assert f"what changed at step {finding.since_step}" in told.advice
+    assert f"errors began at about step {finding.since_step}" in told.advice
 
 
 def test_a_regression_with_a_reason_does_not_hide_it() -> None:
@@ -202,3 +202,54 @@ def test_values_that_are_no_amounts_count_as_unknown(bad: float) -> None:
     assert (finding.rank, finding.phase) == (1, "forward")
     numbers = diagnosis.verdict().numbers
     assert all(0.0 <= value < 10.0 for value in numbers.values())
+
+
+CALM = {
+    "gpu_throttled_ratio": 0.0,
+    "gpu_power_capped_ratio": 0.1,
+    "nic_congestion_per_second": 20.0,
+    "nic_errors_per_second": 0.0,
+    "cpu_pressure_ratio": 0.05,
+    "cpu_steal_ratio": 0.0,
+}
+
+
+def changing(
+    story: Story, seen: Mapping[str, float], ranks: tuple[int, ...], nodes: tuple[int, ...]
+) -> RunDiagnosis:
+    """What the nodes of these ranks see changes with the fault."""
+    diagnosis = RunDiagnosis(story.ranks)
+    for step in history(story):
+        for rank, values in step.ranks.items():
+            diagnosis.place(rank, f"node-{nodes[rank]}")
+            diagnosis.saw(rank, {**CALM, **(seen if rank in ranks and step.number >= story.onset else {})})
+            diagnosis.add(rank, values)
+    return diagnosis
+
+
+@pytest.mark.parametrize(
+    ("seen", "cause"),
+    [
+        ({"gpu_throttled_ratio": 0.5}, "throttled_gpu"),
+        ({"gpu_power_capped_ratio": 0.9}, "power_capped_gpu"),
+        ({"nic_congestion_per_second": 5e4}, "congested_network"),
+        ({"nic_errors_per_second": 500.0}, "degraded_nic"),
+        ({"cpu_pressure_ratio": 0.9, "cpu_steal_ratio": 0.4}, "noisy_neighbour"),
+        ({}, "unknown"),
+    ],
+)
+def test_what_changed_on_all_nodes_explains_why_all_became_slower(seen: Mapping[str, float], cause: str) -> None:
+    story = replace(Story(1, ranks=4, steps=500, onset=200, by=0.3), fault="communication")
+    diagnosis = changing(story, seen, ranks=(0, 1, 2, 3), nodes=(0, 1, 2, 3))
+    finding = next(one for one in diagnosis.findings if one.kind == "regression")
+    assert (finding.cause, finding.rank) == (cause, None)
+    assert seen.items() <= finding.numbers.items()
+
+
+@pytest.mark.parametrize("nodes", [(0, 0, 0, 0), (0, 1, 1, 1), (0, 0, 1, 1)])
+def test_a_port_that_went_bad_is_named_however_many_ranks_sit_on_its_node(nodes: tuple[int, ...]) -> None:
+    story = Story(1, ranks=4, steps=400, onset=200, fault="communication", by=0.3)
+    bad = tuple(rank for rank in range(4) if nodes[rank] == nodes[3])
+    diagnosis = changing(story, {"nic_errors_per_second": 500.0}, bad, nodes)
+    finding = next(one for one in diagnosis.findings if one.kind == "communication")
+    assert (finding.cause, finding.node) == ("degraded_nic", f"node-{nodes[3]}")
