@@ -33,15 +33,17 @@ KINDS = ("", "variable lengths", "hiccups", "shared cores", "stalls", "meeting i
 OF_KIND = {
     "shared cores": ("", "communication"),
     "stalls": ("data_wait",),
-    "meeting in forward": ("", "data_wait", "optimizer"),
+    "hiccups": ("", "data_wait", "backward", "compute"),
+    "meeting in forward": ("data_wait", "optimizer"),
 }
 """Faults that jobs of some kinds are made with; those of other kinds with all."""
 STALLS_EVERY = (2, 8)
 """One step in so many has all of the fault."""
 HICCUPS = (0.02, 0.1)
 """Rates of such histories, uniform between."""
-SLOWLY_STEPS = 128
-"""In which a straggler among hiccups, or one that stalls in one step of several, is to be found."""
+SLOWLY_STEPS, SLOWLY_SECONDS = 128, 15.0
+"""In the longer of which a straggler among hiccups, or one that stalls in one step of several, is to be found: of
+fast steps one in four is looked at."""
 SLOWLY = ("hiccups", "stalls")
 SHARED_BY = 0.6
 SHARED_SECONDS = 25.0
@@ -120,9 +122,11 @@ def told(case: Case) -> Story:
         onset=rng.randint(40, 150),
     )
     if case.kind == "hiccups":
-        return replace(story, hiccups=rng.uniform(*HICCUPS), steps=story.onset + 2 * SLOWLY_STEPS)
+        return replace(story, hiccups=rng.uniform(*HICCUPS), steps=story.onset + 2 * _slowly(story.step_seconds))
     if case.kind == "stalls":
-        return replace(story, every=rng.randint(*STALLS_EVERY), steps=story.onset + 2 * SLOWLY_STEPS)
+        return replace(
+            story, every=rng.randint(*STALLS_EVERY), steps=story.onset + 2 * _slowly(story.step_seconds)
+        )
     if case.kind != "shared cores":
         return replace(story, meets_in_forward=case.kind == "meeting in forward")
     steps = story.onset + math.ceil(2 * SHARED_SECONDS / story.step_seconds)
@@ -141,11 +145,15 @@ def is_right(finding: Finding, story: Story) -> bool:
 
 
 def allowed(result: Result) -> int:
-    """The longer of 5 steps and 2 s, or 128 steps (SLOWLY); where ranks share cores, of 25 steps and 25 s."""
+    """The longer of 5 steps and 2 s, or as SLOWLY says; where ranks share cores, of 25 steps and 25 s."""
     if result.case.kind in SLOWLY:
-        return SLOWLY_STEPS
+        return _slowly(result.step_seconds)
     steps, seconds = (25, SHARED_SECONDS) if result.case.kind == "shared cores" else (5, 2.0)
     return max(steps, math.ceil(seconds / result.step_seconds))
+
+
+def _slowly(step_seconds: float) -> int:
+    return max(SLOWLY_STEPS, math.ceil(SLOWLY_SECONDS / step_seconds))
 
 
 def summary(results: list[Result]) -> dict[str, Any]:

@@ -58,7 +58,6 @@ class Noise:
     sigma: float = 0.05
     measured: int = 4
     """As if so many measurements had shown so much noise: a run's first ones may look alike by chance."""
-    quiet: float = QUIET
 
     def learn(self, change: float) -> None:
         """Size of the change between a measurement and the one before it, or the mean of several such."""
@@ -69,7 +68,7 @@ class Noise:
     @property
     def scale(self) -> float:
         """How much of its size a measurement counts, at most 1."""
-        return self.quiet / max(self.quiet, self.sigma)
+        return QUIET / max(QUIET, self.sigma)
 
 
 @dataclass
@@ -80,6 +79,7 @@ class Hiccups:
     rate: float = 0.01
     measured: float = 20.0
     """As if so many measurements had shown that rate."""
+    slow: float = SLOW
     gain: float = SURE / STREAK
     """What a measurement above `SLOW` adds to the logarithm of the likelihood ratio, a straggler over hiccups."""
     loss: float = -math.inf
@@ -132,10 +132,19 @@ class Cusum:
         """Size of the change from the latest measurement to this one, at most `MOST`; 0 for the first."""
         return 0.0 if self.last is None else min(abs(share - self.last), MOST)
 
-    def add(self, step: int, share: float, scale: float, seconds: float, hiccups: Hiccups = STREAKS) -> bool:
+    def add(
+        self,
+        step: int,
+        share: float,
+        scale: float,
+        seconds: float,
+        hiccups: Hiccups = STREAKS,
+        whole: float | None = None,
+    ) -> bool:
         """One measurement; True when it settles what was not found before.
 
-        `scale`: how much of its size it counts; `seconds`: that a step takes.
+        `scale`: how much of its size it counts; `seconds`: that a step takes; `whole`: what goes into the mean
+        where `share` is cut off.
         """
         rare = step - self.last_step >= self.rare_steps and self.last is not None
         self.lasted = self.lasted + (step - self.last_step) * seconds if self.sum > 0.0 else 0.0
@@ -143,7 +152,7 @@ class Cusum:
         self.level += LEVEL * (share - self.level)
         counts = max(-MOST, min(MOST, scale * share)) - DRIFT
         weight = RARE_WEIGHT if rare else 1.0
-        self.slow = counts > (SLOW - DRIFT if hiccups is not STREAKS else 0.0)
+        self.slow = counts > (hiccups.slow - DRIFT if hiccups is not STREAKS else 0.0)
         self._sure = max(0.0, self._sure + (weight * hiccups.gain if self.slow else hiccups.loss))
         if counts > 0.0:
             self._calm = 0
@@ -153,7 +162,7 @@ class Cusum:
             self._calm += 1
         if counts > 0.0 or self.sum > 0.0:
             self.sum = min(MOST_SUM * THRESHOLD, max(0.0, self.sum + weight * counts))
-            self._total += share
+            self._total += share if whole is None else whole
             self._count += 1
         if self.found:
             if self._calm >= CALM:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from .cusum import QUIET, Cusum, Hiccups, Noise
+from .cusum import THRESHOLD, Cusum, Hiccups, Noise
 from .findings import Cause, Finding
 from .jobsteps import JobStep
 from .phases import SCALES_WITH_TOKENS, TOKENS, WORK, first, is_disturbed, step_seconds
@@ -23,8 +23,10 @@ WARM_UP_STEPS = 3
 """First steps of a run allocate, compile and fill caches."""
 BLOCK_STEPS = 32
 """Of which the mean is one measurement; rare by nature: two are enough."""
-QUIET_TOTAL = 0.035
-"""As QUIET, where the noise of all phases adds up."""
+MOST_OF_PHASE = 0.05
+"""Share of the step that each phase counts at most in the sum over all: a hiccup in one is not slow work."""
+SLOW_IN_ALL = 0.055
+"""As SLOW, for that sum."""
 MINOR = 0.07
 """Share of the step, 8 % of a healthy one, below which a straggler is not told."""
 BY_FAR = 1.5
@@ -48,9 +50,16 @@ class _Sums:
     hiccups: Hiccups = field(default_factory=Hiccups)
     ranks: dict[int, Cusum] = field(default_factory=dict)
 
-    def take(self, step: int, seconds: float, beyond: Mapping[int, float], trusted: bool = True) -> list[int]:
+    def take(
+        self,
+        step: int,
+        seconds: float,
+        beyond: Mapping[int, float],
+        trusted: bool = True,
+        whole: Mapping[int, float] | None = None,
+    ) -> list[int]:
         """Seconds beyond the others' in a step, or a block of steps, that lasted so many; the ranks that are
-        found with it."""
+        found with it. `whole`: the same not cut off."""
         scale, ranks = self.noise.scale, self.ranks
         change, found = 0.0, []
         ended = calm = 0
@@ -60,7 +69,8 @@ class _Sums:
             change += one.change(share)
             if trusted:
                 was_slow = one.slow
-                if one.add(step, share, scale, seconds, self.hiccups):
+                uncut = None if whole is None else whole[rank] / seconds
+                if one.add(step, share, scale, seconds, self.hiccups, uncut):
                     found.append(rank)
                 if not one.slow:
                     calm += 1
@@ -101,7 +111,8 @@ class StragglerWatch:
     def __init__(self) -> None:
         names = (*WORK, TOTAL)
         self._slopes = {phase: TokenSlope() for phase in SCALES_WITH_TOKENS}
-        self._steps = {name: _Sums(Noise(quiet=QUIET_TOTAL if name == TOTAL else QUIET)) for name in names}
+        self._steps = {name: _Sums() for name in names}
+        self._steps[TOTAL].hiccups.slow = SLOW_IN_ALL
         self._means = {name: _Sums(Noise(sigma=0.02)) for name in names}
         """Of blocks."""
         self._blocks = {name: _Block() for name in names}
@@ -135,7 +146,8 @@ class StragglerWatch:
         """All sums take the step; the ranks that one of them finds with it."""
         tokens = first(step, TOKENS)
         found: set[int] = set()
-        total = dict.fromkeys(step.ranks, 0.0)
+        total, cut = dict.fromkeys(step.ranks, 0.0), dict.fromkeys(step.ranks, 0.0)
+        most = MOST_OF_PHASE * seconds
         for name in WORK:
             work = first(step, WORK[name])
             if len(work) < 2:
@@ -146,12 +158,15 @@ class StragglerWatch:
                 equal = slope.without(work, tokens)
                 slope.learn(work, tokens)
                 work, trusted = equal, slope.learnt
-            found.update(self._steps[name].take(step.number, seconds, dict(beyond_others(work)), trusted))
+            beyond = dict(beyond_others(work))
+            found.update(self._steps[name].take(step.number, seconds, beyond, trusted))
             found |= self._take_block(name, step, seconds, work)
             for rank, own in work.items():
                 total[rank] += own
+                cut[rank] += max(-most, min(most, beyond[rank]))
         trusted = not tokens or all(slope.learnt for slope in self._slopes.values())
-        found.update(self._steps[TOTAL].take(step.number, seconds, dict(beyond_others(total)), trusted))
+        whole = dict(beyond_others(total))
+        found.update(self._steps[TOTAL].take(step.number, seconds, cut, trusted, whole))
         return found | self._take_block(TOTAL, step, seconds, total)
 
     def _take_block(self, name: str, step: JobStep, seconds: float, work: Mapping[int, float]) -> set[int]:
@@ -166,10 +181,14 @@ class StragglerWatch:
         return set(self._means[name].take(step.number, block.seconds, beyond))
 
     def _holding(self, rank: int) -> dict[str, Cusum]:
-        """The rank's sums that hold, by phase."""
-        return {
+        """The rank's sums that hold, by phase; beside another one the total as soon as it is as high."""
+        found = {
             name: one for sums in (self._means, self._steps) for name in sums if (one := sums[name].found(rank))
         }
+        total = self._steps[TOTAL].ranks.get(rank)
+        if found and total is not None and total.sum >= THRESHOLD:
+            found.setdefault(TOTAL, total)
+        return found
 
     def _tell(self, rank: int, step: JobStep, seconds: float) -> Finding | None:
         holding = self._holding(rank)
