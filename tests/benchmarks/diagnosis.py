@@ -26,11 +26,25 @@ from ring_histories import Story, history, shared
 from paceline_exporters.diagnosis.findings import Finding
 from paceline_exporters.diagnosis.run import RunDiagnosis
 
-FAULTS = ("data_wait", "forward", "backward", "optimizer", "communication")
+FAULTS = ("data_wait", "forward", "backward", "optimizer", "compute", "communication")
+COMPUTE = ("forward", "backward", "optimizer")
 STEPS = 250
-KINDS = ("", "variable lengths", "shared cores")
-OF_SHARED_CORES = ("", "communication")
-"""Faults that such jobs are made with."""
+KINDS = ("", "variable lengths", "hiccups", "shared cores", "stalls", "meeting in forward")
+OF_KIND = {
+    "shared cores": ("", "communication"),
+    "stalls": ("data_wait",),
+    "hiccups": ("", "data_wait", "backward", "compute"),
+    "meeting in forward": ("data_wait", "optimizer"),
+}
+"""Faults that jobs of some kinds are made with; those of other kinds with all."""
+STALLS_EVERY = (2, 8)
+"""One step in so many has all of the fault."""
+HICCUPS = (0.02, 0.1)
+"""Rates of such histories, uniform between."""
+SLOWLY_STEPS, SLOWLY_SECONDS = 128, 15.0
+"""In the longer of which a straggler among hiccups, or one that stalls in one step of several, is to be found: of
+fast steps one in four is looked at."""
+SLOWLY = ("hiccups", "stalls")
 SHARED_BY = 0.6
 SHARED_SECONDS = 25.0
 
@@ -72,7 +86,7 @@ def main() -> int:
 
 def _rows() -> Iterator[tuple[str, str]]:
     for fault in ("", *FAULTS):
-        yield from ((fault, kind) for kind in KINDS if kind != "shared cores" or fault in OF_SHARED_CORES)
+        yield from ((fault, kind) for kind in KINDS if fault in OF_KIND.get(kind, ("", *FAULTS)))
 
 
 def judge(case: Case) -> Result:
@@ -107,8 +121,14 @@ def told(case: Case) -> Story:
         slow_rank=rng.randrange(ranks),
         onset=rng.randint(40, 150),
     )
+    if case.kind == "hiccups":
+        return replace(story, hiccups=rng.uniform(*HICCUPS), steps=story.onset + 2 * _slowly(story.step_seconds))
+    if case.kind == "stalls":
+        return replace(
+            story, every=rng.randint(*STALLS_EVERY), steps=story.onset + 2 * _slowly(story.step_seconds)
+        )
     if case.kind != "shared cores":
-        return story
+        return replace(story, meets_in_forward=case.kind == "meeting in forward")
     steps = story.onset + math.ceil(2 * SHARED_SECONDS / story.step_seconds)
     return replace(shared(story), by=SHARED_BY, steps=max(STEPS, steps))
 
@@ -120,13 +140,20 @@ def is_right(finding: Finding, story: Story) -> bool:
     if story.fault == "communication":
         return finding.kind == "communication" and finding.cause == "degraded_nic"
     cause = "data" if story.fault == "data_wait" else "compute"
-    return finding.kind == "straggler" and finding.phase == story.fault and finding.cause == cause
+    phases = COMPUTE if story.fault == "compute" else (story.fault,)
+    return finding.kind == "straggler" and finding.phase in phases and finding.cause == cause
 
 
 def allowed(result: Result) -> int:
-    """The longer of 5 steps and 2 s; where ranks share cores, of 25 steps and 25 s."""
+    """The longer of 5 steps and 2 s, or as SLOWLY says; where ranks share cores, of 25 steps and 25 s."""
+    if result.case.kind in SLOWLY:
+        return _slowly(result.step_seconds)
     steps, seconds = (25, SHARED_SECONDS) if result.case.kind == "shared cores" else (5, 2.0)
     return max(steps, math.ceil(seconds / result.step_seconds))
+
+
+def _slowly(step_seconds: float) -> int:
+    return max(SLOWLY_STEPS, math.ceil(SLOWLY_SECONDS / step_seconds))
 
 
 def summary(results: list[Result]) -> dict[str, Any]:
@@ -138,7 +165,7 @@ def summary(results: list[Result]) -> dict[str, Any]:
     delays = [
         one.delay_steps * one.step_seconds
         for one in results
-        if one.delay_steps is not None and one.case.kind != "shared cores"
+        if one.delay_steps is not None and one.case.kind not in (*SLOWLY, "shared cores")
     ]
     return {
         "straggler_recall": min(row["recall"] for row in table.values() if "recall" in row),

@@ -16,6 +16,7 @@ from paceline_exporters.diagnosis.jobsteps import JobStep
 
 # Share of the step that a phase takes, and how its time is distributed over tokens: fixed, linear, quadratic.
 PHASES = {"data_wait": 0.05, "forward": 0.28, "backward": 0.50, "optimizer": 0.07, "other": 0.02}
+COMPUTE = ("forward", "backward", "optimizer")
 COMMUNICATION = 0.08
 TOKENS = 4096
 TOKEN_COST = (0.15, 0.75, 0.10)
@@ -38,13 +39,19 @@ class Story:
     """Probability that a phase of a rank's step takes a hiccup of up to 30 % of the step."""
     variable_lengths: bool = False
     """Tokens per rank and step vary by a factor of 3."""
+    longer_rank: int | None = None
+    """Rank whose batches have half as many tokens again."""
     fault: str = ""
-    """A phase, or `communication`; empty: healthy."""
+    """A phase, `compute` for all of a slow device, or `communication`; empty: healthy."""
     slow_rank: int = 0
     onset: int = 100
     """First step of the fault."""
     by: float = 0.1
-    """What the fault costs, as a share of the healthy step."""
+    """What the fault costs, as a share of the healthy step, in the mean."""
+    every: int = 1
+    """One step in so many has all of the fault."""
+    meets_in_forward: bool = False
+    """A collective at the beginning of forward: who waits in it seems to work."""
     communication: float = COMMUNICATION
     """Share of the step that the network takes."""
     jitter: float = 0.05
@@ -63,17 +70,24 @@ def history(story: Story) -> Iterator[JobStep]:
     healthy: list[float] = []
     for number in range(1, story.steps + 1):
         extra = 0.0
-        if story.fault and number >= story.onset:
-            extra = story.by * (sum(healthy) / len(healthy)) * max(0.0, rng.gauss(1.0, 0.1))
+        if story.fault and number >= story.onset and number % story.every == 0:
+            extra = story.every * story.by * (sum(healthy) / len(healthy)) * max(0.0, rng.gauss(1.0, 0.1))
         tokens = [TOKENS * (rng.uniform(0.5, 1.5) if story.variable_lengths else 1.0) for _ in skill]
+        if story.longer_rank is not None:
+            tokens[story.longer_rank] *= 1.5
         work = [_work(story, rng, one, count / TOKENS) for one, count in zip(skill, tokens, strict=True)]
         network = story.step_seconds * story.communication * math.exp(rng.gauss(0.0, story.jitter)) * next(others)
         if story.fault == "communication":
             network += extra
         elif story.fault:
-            work[story.slow_rank][story.fault] += extra
+            slow = work[story.slow_rank]
+            phases = COMPUTE if story.fault == "compute" else (story.fault,)
+            for phase in phases:
+                slow[phase] += extra * PHASES[phase] / sum(PHASES[one] for one in phases)
+        if story.meets_in_forward:
+            _meet(work)
         step = _step(story, number, tokens, work, network)
-        if not extra:
+        if number < story.onset or not story.fault:
             healthy.append(step.ranks[0]["step_seconds"])
         yield step
 
@@ -109,6 +123,14 @@ def _work(story: Story, rng: random.Random, skill: dict[str, float], length: flo
             seconds += story.step_seconds * 0.3 * rng.random()
         work[phase] = max(0.0, seconds)
     return work
+
+
+def _meet(work: list[dict[str, float]]) -> None:
+    """All wait in forward for the last to come there since the gradients' all-reduce; the end of a step is taken
+    to be before its own forward."""
+    there = [one["optimizer"] + one["other"] + one["data_wait"] for one in work]
+    for one, ready in zip(work, there, strict=True):
+        one["forward"] += max(there) - ready
 
 
 def _step(

@@ -5,7 +5,8 @@ Evidence travels with each window, per rank: what concerns its GPU, and what con
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from statistics import median
 
 Evidence = Mapping[str, float]
@@ -43,6 +44,22 @@ REMARKABLE: Mapping[str, tuple[float, float]] = {
 }
 
 
+# The same for what says something only when it changed: least amount, and least distance to its own value before.
+CHANGED: Mapping[str, tuple[float, float]] = {
+    **REMARKABLE,
+    "gpu_power_capped_ratio": (0.3, 0.3),
+    "nic_congestion_per_second": (100.0, 100.0),
+}
+TIMES = 3.0
+"""Rates vary: one that changed is so many times what it was."""
+KEPT = 32
+"""Snapshots per rank, of what its node saw before."""
+KEEP_STEPS = 16
+"""Between two of them."""
+USUAL = 8
+"""Snapshots that say what was usual before a step."""
+
+
 def remarkable(rank: int, evidence: Mapping[int, Evidence]) -> dict[str, float]:
     """What sets this rank's GPU or node apart from the other ranks'."""
     found = {}
@@ -52,3 +69,40 @@ def remarkable(rank: int, evidence: Mapping[int, Evidence]) -> dict[str, float]:
         if value >= least and (not others or value - median(others) >= beyond):
             found[name] = value
     return found
+
+
+class Past:
+    """What each rank's node saw so far, kept often enough to know what was usual some hundred steps ago."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, deque[tuple[int, Evidence]]] = {}
+
+    def keep(self, rank: int, step: int, evidence: Evidence) -> None:
+        """Seen when the run was at that step."""
+        kept = self._kept.setdefault(rank, deque(maxlen=KEPT))
+        if not kept or not 0 <= step - kept[-1][0] < KEEP_STEPS:
+            kept.append((step, evidence))
+
+    def before(self, step: int) -> dict[int, Evidence]:
+        """By rank what was usual before that step; a rank of which nothing is known from then is not in it."""
+        found: dict[int, Evidence] = {}
+        for rank, kept in self._kept.items():
+            seen = [one for number, one in kept if number < step][-USUAL:]
+            if seen:
+                found[rank] = {name: median(_known(seen, name)) for name in seen[-1]}
+        return found
+
+
+def changed(now: Evidence, before: Evidence) -> dict[str, float]:
+    """Of what a node sees now, what it did not see before."""
+    found = {}
+    for name, (least, beyond) in CHANGED.items():
+        value, usual = now.get(name, 0.0), before.get(name, 0.0)
+        grown = value >= TIMES * usual if name.endswith("_per_second") else value - usual >= beyond
+        if value >= least and grown:
+            found[name] = value
+    return found
+
+
+def _known(seen: Iterable[Evidence], name: str) -> list[float]:
+    return [one[name] for one in seen if name in one]

@@ -7,9 +7,28 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 FindingKind = Literal["straggler", "communication", "hang", "regression"]
-Cause = Literal["data", "compute", "communication", "throttled_gpu", "degraded_nic", "noisy_neighbour", "unknown"]
+Cause = Literal[
+    "data",
+    "compute",
+    "longer_batches",
+    "communication",
+    "throttled_gpu",
+    "power_capped_gpu",
+    "degraded_nic",
+    "congested_network",
+    "noisy_neighbour",
+    "unknown",
+]
 VerdictKind = Literal[
-    "data_bound", "compute_bound", "communication_bound", "straggler", "throttled", "hung", "healthy", "unknown"
+    "data_bound",
+    "compute_bound",
+    "communication_bound",
+    "other_bound",
+    "straggler",
+    "throttled",
+    "hung",
+    "healthy",
+    "unknown",
 ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping
-from statistics import median
+from statistics import fmean, median
 
 from .cusum import DRIFT, STREAK, Cusum, Noise
 from .findings import Finding
@@ -30,6 +30,12 @@ class RegressionWatch:
 
     def __init__(self) -> None:
         self._slope = TokenSlope()
+        self._reference: float | None = None
+        """Tokens of the longest batch that steps are compared at: a mean that follows would hide growth."""
+        self._usual_tokens = 0.0
+        """The same, mean over the blocks that made the first normal; 0: unknown."""
+        self._tokens: deque[float] = deque(maxlen=REFERENCE_BLOCKS * BLOCK_STEPS)
+        """Of the longest batch of the latest steps."""
         self._block: list[tuple[int, float]] = []
         self._recent: deque[float] = deque(maxlen=REFERENCE_BLOCKS)
         self._normal: float | None = None
@@ -57,25 +63,41 @@ class RegressionWatch:
         self._seen += 1
         if not wall or is_disturbed(step) or self._seen <= WARM_UP_STEPS:
             return []
-        self._block.append((step.number, self._of_equal_length(step, wall)))
+        equal = self._of_equal_length(step, wall)
+        if equal is None:
+            return []
+        self._block.append((step.number, equal))
         if len(self._block) < BLOCK_STEPS:
             return []
         begun, seconds = self._block[0][0], median(seconds for _, seconds in self._block)
         self._block.clear()
         self._recent.append(seconds)
         if self._normal is None:
-            self._normal = median(self._recent) if len(self._recent) == REFERENCE_BLOCKS else None
+            if len(self._recent) == REFERENCE_BLOCKS:
+                self._normal = median(self._recent)
+                self._usual_tokens = fmean(self._tokens) if self._tokens else 0.0
             return []
         self._end_what_is_over()
         return self._judge(begun, step.number, seconds, self._normal)
 
-    def _of_equal_length(self, step: JobStep, wall: float) -> float:
-        """The step lasts as long as its longest batch: seconds as if that had had its mean length."""
+    def _of_equal_length(self, step: JobStep, wall: float) -> float | None:
+        """The step lasts as long as its longest batch: seconds as if that were as long as the run's first ones;
+        None before it is known what length costs."""
         longest = max(first(step, TOKENS).values(), default=None)
         if longest is None:
             return wall
         self._slope.learn({0: wall}, {0: longest})
-        return wall - self._slope.slope * (longest - self._slope.mean_tokens(0)) if self._slope.learnt else wall
+        self._tokens.append(longest)
+        if not self._slope.learnt:
+            return None
+        if self._reference is None:
+            self._reference = self._slope.mean_tokens(0)
+        return wall - self._slope.slope * (longest - self._reference)
+
+    def _longer(self) -> float:
+        """How many times as long the longest batches are as when the normal was learnt."""
+        latest = list(self._tokens)[-STREAK * BLOCK_STEPS :]
+        return fmean(latest) / self._usual_tokens if latest and self._usual_tokens else 1.0
 
     def _level(self) -> float:
         """Of the latest blocks, as many as it takes to find a regression."""
@@ -97,10 +119,12 @@ class RegressionWatch:
         if not settled:
             return []
         self._before[self._cusum.since] = normal
+        # Attention's cost grows with the square of the length: what the slope leaves over is of it as well.
+        longer = self._longer() >= max(1.0 + DRIFT, math.sqrt(self._level() / normal))
         return [
             Finding(
                 kind="regression",
-                cause="unknown",
+                cause="longer_batches" if longer else "unknown",
                 since_step=self._cusum.since,
                 found_step=number,
                 share=1.0 - normal / self._level(),

@@ -47,8 +47,10 @@ def replay(
         diagnosis.place(report.rank, report.node)
         if report.window is not None and report.window.evidence:
             diagnosis.saw(report.rank, report.window.evidence)
-    records = sorted(_records(mine), key=lambda record: record[:2])
-    for _, rank, values in records:
+    records = sorted(
+        (record for rank in ranks for record in _records(rank, ranks[rank])), key=lambda record: record[:3]
+    )
+    for _, _, rank, values in records:
         diagnosis.add(rank, values)
     states = [_state(rank, ranks[rank], progress is not None) for rank in sorted(ranks)]
     if progress is not None:
@@ -58,7 +60,7 @@ def replay(
             if (word := last_word(one.events)) or not one.alive
         }
         diagnosis.stands(progress, everyone=len(progress) + len(gone) >= world_size, gone=gone)
-    first = records[0][0] if records else 0.0
+    first = records[0][1] if records else 0.0
     earlier = [finding for finding in before if finding.since_step < first]
     return explain(diagnosis, mine[0].run_id, attempt, world_size, states, earlier)
 
@@ -67,7 +69,7 @@ def _state(rank: int, reports: Sequence[RingReport], seen: bool) -> RankState:
     """Of one rank, all reports on it taken together; `seen`: somebody looked whether it lives."""
     events = [event for report in reports for event in report.events]
     alive = any(report.alive for report in reports)
-    step = max((int(step) for step, _, _ in _records(reports)), default=None)
+    step = next((int(step) for _, step, _, _ in _records(rank, reports)), None)
     lost = seen and not alive and not last_word(events)
     return RankState(rank, reports[-1].node, alive, told(events), lost, step)
 
@@ -78,13 +80,19 @@ def values_of(window: Window, first: int) -> Iterator[FieldValues]:
         yield {name: value for name, column in window.columns.items() if _is_known(value := column[place])}
 
 
-def _records(reports: Iterable[RingReport]) -> Iterator[tuple[float, int, FieldValues]]:
-    """Step, rank and values of each record; one without a step has no place."""
-    for report in reports:
-        if report.window is not None:
-            for values in values_of(report.window, report.window.first):
-                if "step" in values:
-                    yield values["step"], report.rank, values
+def _records(rank: int, reports: Iterable[RingReport]) -> list[tuple[int, float, int, FieldValues]]:
+    """Of each record: which training of the process it is of, from the latest one, step, rank and values; one
+    without a step has no place."""
+    windows = sorted((one.window for one in reports if one.window is not None), key=lambda window: window.first)
+    rows = [values for one in windows for values in values_of(one, one.first) if "step" in values]
+    training, found = 0, []
+    for place in range(len(rows) - 1, -1, -1):
+        step = rows[place]["step"]
+        found.append((training, step, rank, rows[place]))
+        # A single number that is too high is no training of its own.
+        if place > 1 and step < min(rows[place - 1]["step"], rows[place - 2]["step"]):
+            training -= 1
+    return found
 
 
 def _is_known(value: float | None) -> TypeGuard[float]:

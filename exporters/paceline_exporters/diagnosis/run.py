@@ -9,7 +9,7 @@ from dataclasses import replace
 from .causes import explained
 from .communication import CommunicationWatch
 from .endings import Ending, with_gone
-from .evidence import Evidence
+from .evidence import Evidence, Past
 from .findings import Finding, Verdict
 from .firststep import in_first_step
 from .hang import HangWatch, Progress
@@ -22,6 +22,8 @@ from .verdict import Shares, StepShares, shares, step_shares, verdict
 LATEST_STEPS = 100
 """Steps that a verdict, and the length of a phase, rest on."""
 MOST_FINDINGS = 100
+LARGEST = 1e15
+"""Of a record's values."""
 
 
 class RunDiagnosis:
@@ -29,20 +31,25 @@ class RunDiagnosis:
 
     def __init__(self, expected_ranks: int) -> None:
         self._alignment = Alignment(expected_ranks)
+        self._hang = HangWatch()
+        self.evidence: dict[int, Evidence] = {}
+        """What each rank's node saw lately."""
+        self._past = Past()
+        self._alone = False
+        self._gone: Mapping[int, Ending] = {}
+        self._nodes: dict[int, str] = {}
+        self.findings: deque[Finding] = deque(maxlen=MOST_FINDINGS)
+        """All of this attempt, oldest first."""
+        self._begin()
+
+    def _begin(self) -> None:
+        """Of what steps teach nothing is known, as before the first one."""
         self._thinning = Thinning()
         self._straggler = StragglerWatch()
         self._communication = CommunicationWatch()
         self._regression = RegressionWatch()
-        self._hang = HangWatch()
-        self.evidence: dict[int, Evidence] = {}
-        """What each rank's node saw lately."""
-        self._alone = False
-        self._gone: Mapping[int, Ending] = {}
-        self._nodes: dict[int, str] = {}
         self._latest: deque[JobStep] = deque(maxlen=LATEST_STEPS)
         self._shares: deque[StepShares] = deque(maxlen=LATEST_STEPS)
-        self.findings: deque[Finding] = deque(maxlen=MOST_FINDINGS)
-        """All of this attempt, oldest first."""
 
     def expect(self, ranks: int, world_size: int) -> None:
         """So many of the run's ranks will be fed; of a run on many nodes an agent sees its own only."""
@@ -56,9 +63,12 @@ class RunDiagnosis:
     def saw(self, rank: int, evidence: Evidence) -> None:
         """What the rank's node saw lately; replaces what it said before."""
         self.evidence[rank] = evidence
+        self._past.keep(rank, self._latest[-1].number if self._latest else 0, evidence)
 
     def add(self, rank: int, values: FieldValues) -> list[Finding]:
-        """One step record; what it settled."""
+        """One step record; what it settled. A value that is no amount (below 0, not finite) counts as unknown."""
+        if not (min(values.values(), default=0.0) >= 0.0 and sum(values.values()) < LARGEST):
+            values = {name: value for name, value in values.items() if 0.0 <= value < LARGEST}
         self._hang.learn(values)
         if self._thinning.skips(values):
             return []
@@ -111,6 +121,8 @@ class RunDiagnosis:
         return with_gone(in_first_step(told, self.standstill), self._gone, self._nodes)
 
     def _take(self, step: JobStep) -> list[Finding]:
+        if self._latest and step.number < self._latest[-1].number:
+            self._begin()  # another train() in the same processes
         self._thinning.learn(step)
         self._latest.append(step)
         row = step_shares(step, self._alone)
@@ -122,7 +134,8 @@ class RunDiagnosis:
         return found
 
     def _told(self, finding: Finding) -> Finding:
-        told = explained(finding, self.evidence)
+        before = {} if finding.kind == "straggler" else self._past.before(finding.since_step)
+        told = explained(finding, self.evidence, before, self._nodes)
         return told if told.rank is None else replace(told, node=self._nodes.get(told.rank, ""))
 
     def _current(self) -> list[Finding]:

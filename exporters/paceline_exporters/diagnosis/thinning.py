@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from statistics import median
+from zlib import crc32
 
 from .cusum import RARE_STEPS
 from .jobsteps import PATIENCE_STEPS, FieldValues, JobStep
@@ -20,7 +21,7 @@ LEARNING_STEPS = 100
 """First steps of a run, of which none is left out; how long steps are is asked for as often."""
 ALWAYS = "ddp_compute_seconds"
 """Known in one step of many: those are looked at."""
-assert MOST < RARE_STEPS
+assert 2 * MOST <= RARE_STEPS
 
 
 class Thinning:
@@ -36,7 +37,7 @@ class Thinning:
         """Whether a record is of a step that is not looked at, on any rank."""
         number = int(values.get("step", 0))
         every = self._every if number >= self._since else self._before
-        return number % every != 0 and ALWAYS not in values
+        return every > 1 and not _is_chosen(number, every) and ALWAYS not in values
 
     def learn(self, step: JobStep) -> None:
         """A step that is looked at."""
@@ -47,6 +48,13 @@ class Thinning:
             if every != self._every:
                 # Of the steps until then some rank may have told already.
                 self._before, self._every, self._since = self._every, every, step.number + PATIENCE_STEPS
+
+
+def _is_chosen(number: int, every: int) -> bool:
+    """One step of each `every`, by a hash: what a rank does each so many steps is met as often as it happens, and
+    all ranks choose the same."""
+    block, place = divmod(number, every)
+    return crc32(block.to_bytes(8, "little", signed=True)) % every == place
 
 
 def one_in(seconds: float) -> int:

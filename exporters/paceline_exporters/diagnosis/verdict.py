@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 
 from .findings import Cause, Finding, Verdict, VerdictKind
 from .jobsteps import JobStep
@@ -16,6 +16,10 @@ DATA_BOUND = 0.15
 COMMUNICATION_BOUND = 0.20
 """Share of the step in which no rank computes: the least wait of all ranks."""
 COMPUTE_BOUND = 0.70
+UNEVEN = 0.05
+"""Of the median step, by which the mean one differs where that is told."""
+OTHER_BOUND = 0.15
+"""Share of the step that the median rank spends between its optimizer and the next batch."""
 COMPUTE = ("forward", "backward", "optimizer")
 
 
@@ -30,12 +34,21 @@ class Shares:
     communication: float | None
     """Waiting of the rank that waits least: what is not hidden behind compute and is nobody's lateness."""
     other: float
+    mean_seconds: float = 0.0
+    """Mean length of these steps."""
+
+    @property
+    def uneven(self) -> bool:
+        """Whether some steps are so long that the mean is not the median."""
+        return self.mean_seconds > (1.0 + UNEVEN) * self.step_seconds > 0.0
 
     def numbers(self) -> dict[str, float]:
         """For people and machines."""
         known = {"data_share": self.data, "compute_share": self.compute, "other_share": self.other}
         if self.communication is not None:
             known["communication_share"] = self.communication
+        if self.uneven:
+            known["mean_step_seconds"] = self.mean_seconds
         return {"step_seconds": self.step_seconds, **known}
 
 
@@ -71,6 +84,7 @@ def shares(rows: Sequence[StepShares]) -> Shares | None:
         compute=median(row["compute"] for row in rows),
         communication=median(waits) if waits else None,
         other=median(row["other"] for row in rows),
+        mean_seconds=fmean(row["seconds"] for row in rows),
     )
 
 
@@ -99,11 +113,47 @@ STRAGGLER_ADVICE: Mapping[Cause, tuple[str, tuple[str, ...]]] = {
         ("dataloader_num_workers", "dataloader_prefetch_factor"),
     ),
     "compute": ("Compare that rank's GPU and host with the others; if it stays slow, take the node out.", ()),
+    "longer_batches": (
+        "Its batches are longer than the others': balance lengths over the ranks (group by length, or pack).",
+        ("group_by_length",),
+    ),
+    "power_capped_gpu": ("That GPU is at its power limit and the others are not: compare the limits.", ()),
+    "congested_network": ("Look at the network of that rank's node: it signals congestion.", ()),
     "throttled_gpu": ("That GPU is slowed by heat or power: check cooling and the power limit of its node.", ()),
     "noisy_neighbour": ("Something else uses that rank's node: give the job the node for itself.", ()),
     "communication": ("Look at the network of that rank's node.", ()),
     "degraded_nic": ("That node's network port has errors: check cable, transceiver and switch port.", ()),
     "unknown": ("Look at that rank's node.", ()),
+}
+
+
+UNKNOWN_CHANGE = ("", "Find out what changed at step {step}; the finding has what the nodes see.")
+# What changed at the time, and what to do about it.
+REGRESSION_ADVICE: Mapping[Cause, tuple[str, str]] = {
+    "longer_batches": (
+        ", when batches became longer",
+        "Batches are longer since step {step}: compare tokens per second rather than steps.",
+    ),
+    "throttled_gpu": (
+        ", when heat or a power brake began to slow GPUs",
+        "GPUs are throttled since about step {step}: check cooling and power of the node.",
+    ),
+    "power_capped_gpu": (
+        ", when GPUs came to their power limit",
+        "GPUs are at their power limit since about step {step}: find out whether it was lowered.",
+    ),
+    "degraded_nic": (
+        ", when network ports began to show errors, pauses or retransmissions",
+        "Look at cables, transceivers and switch ports: errors began at about step {step}.",
+    ),
+    "congested_network": (
+        ", when the network began to signal congestion (CNP, ECN)",
+        "The network is congested since about step {step}: find out who else uses it.",
+    ),
+    "noisy_neighbour": (
+        ", when others began to use the node (CPU, memory or storage)",
+        "Something else uses the node since about step {step}: give the job the node for itself.",
+    ),
 }
 
 
@@ -126,9 +176,10 @@ def _straggling(_found: Shares, findings: Sequence[Finding], _throttled: Mapping
         return None
     advice, knobs = STRAGGLER_ADVICE[worst.cause]
     where = f" on {worst.node}" if worst.node else ""
+    most = "most of all " if f"{worst.phase}_share" in worst.numbers else ""
     return (
         f"Rank {worst.rank}{where} costs {worst.share:.0%} of each step since step {worst.since_step}: "
-        f"slower than the others in {worst.phase}, cause: {worst.cause.replace('_', ' ')}.",
+        f"slower than the others {most}in {worst.phase}, cause: {worst.cause.replace('_', ' ')}.",
         advice,
         knobs,
     )
@@ -191,9 +242,22 @@ def _computing(found: Shares, _findings: Sequence[Finding], _throttled: Mapping[
     )
 
 
-def _healthy(found: Shares, _findings: Sequence[Finding], _throttled: Mapping[int, float]) -> Words:
+def _otherwise_busy(found: Shares, _findings: Sequence[Finding], _throttled: Mapping[int, float]) -> Said:
+    if found.other < OTHER_BOUND:
+        return None
     return (
-        f"A step takes {found.step_seconds:.3g} s; no part of it stands out.",
+        f"The training loop spends {found.other:.0%} of the step on none of its phases: outside loader, forward, "
+        "backward and optimizer.",
+        "Look for logging, metrics, loss.item() and other synchronisation, or host work, in the loop and its "
+        "callbacks, and do it less often.",
+        ("logging_steps",),
+    )
+
+
+def _healthy(found: Shares, _findings: Sequence[Finding], _throttled: Mapping[int, float]) -> Words:
+    mean = f" ({found.mean_seconds:.3g} s in the mean: some take much longer)" if found.uneven else ""
+    return (
+        f"A step takes {found.step_seconds:.3g} s{mean}; no part of it stands out.",
         "Nothing needs to be done; a study may still find a faster configuration.",
         (),
     )
@@ -205,9 +269,10 @@ def _before_it_regressed(findings: Sequence[Finding], said: Words) -> Words:
         return said
     worst = max(findings, key=lambda one: one.share)
     summary, _, knobs = said
+    became, advice = REGRESSION_ADVICE.get(worst.cause, UNKNOWN_CHANGE)
     return (
-        f"{summary} It took {worst.numbers['normal_seconds']:.3g} s before step {worst.since_step}.",
-        f"Find out what changed at step {worst.since_step}; the finding has what the nodes see.",
+        f"{summary} It took {worst.numbers['normal_seconds']:.3g} s before step {worst.since_step}{became}.",
+        advice.format(step=worst.since_step),
         knobs,
     )
 
@@ -219,6 +284,7 @@ _JUDGES: Sequence[tuple[VerdictKind, Judge]] = (
     ("data_bound", _waiting_for_data),
     ("communication_bound", _communicating),
     ("compute_bound", _computing),
+    ("other_bound", _otherwise_busy),
     ("healthy", _healthy),
 )
 """The first that has something to say; the last always has."""

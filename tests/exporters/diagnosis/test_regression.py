@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+import random
+from collections.abc import Callable, Iterable
 
 import pytest
 from ring_histories import Story, history
@@ -65,3 +67,33 @@ def test_what_was_over_and_comes_back_is_told_again() -> None:
     findings, watch = run(([0.1] * 100 + [0.125] * 300) * 2)
     assert [one.numbers["normal_seconds"] for one in findings] == pytest.approx([0.1, 0.1])
     assert list(watch.current) == [findings[1].since_step]
+
+
+def lengths_tell(length: Callable[[random.Random, int], float], seed: int, cost: float = 0.0) -> list[Finding]:
+    """Steps of two ranks, as long as the longest batch asks for: linear, with a share that is quadratic."""
+    watch, rng, findings = RegressionWatch(), random.Random(seed), []
+    for number in range(1, 801):
+        batches = [length(rng, number) for _ in range(2)]
+        seconds = max((1 - cost) * one + cost * one * one for one in batches) * 0.2 + 0.02 + rng.gauss(0.0, 0.002)
+        ranks = {rank: {"step_seconds": seconds, "tokens": 4096 * one} for rank, one in enumerate(batches)}
+        findings += watch.add(JobStep(number, ranks, complete=True))
+    return findings
+
+
+@pytest.mark.parametrize(
+    "length",
+    [
+        lambda rng, number: min(4.0, math.exp(rng.gauss(-0.18, 0.6))),
+        lambda rng, number: 1.0 if number < 300 else 2.0,
+        lambda rng, number: (0.5 + number / 800) * rng.uniform(0.8, 1.2),
+    ],
+    ids=["lognormal", "doubled", "growing"],
+)
+def test_steps_of_longer_batches_are_no_regression(length: Callable[[random.Random, int], float]) -> None:
+    assert [seed for seed in range(10) if lengths_tell(length, seed)] == []
+
+
+def test_what_longer_batches_cost_beyond_their_tokens_is_told_as_that() -> None:
+    for seed in range(10):
+        growing = lengths_tell(lambda rng, number: (0.5 + number / 800) * rng.uniform(0.8, 1.2), seed, cost=0.6)
+        assert {one.cause for one in growing} <= {"longer_batches"}

@@ -78,6 +78,18 @@ def test_only_the_newest_attempt_counts() -> None:
     assert told.verdict.kind == "compute_bound"
 
 
+def test_two_trainings_of_the_same_processes_are_told_apart() -> None:
+    again = [
+        replace(one, window=replace(one.window, first=one.window.first + 300, last=one.window.last + 300))
+        for one in reports(replace(SLOW, seed=2))
+        if one.window is not None
+    ]
+    told = replay([*reports(replace(SLOW, fault="")), *again])
+    assert straggler(told) == (3, "node-1", "forward")
+    assert told.steps == (201, 300)
+    assert [one.since_step >= SLOW.onset - 5 for one in told.history if one.kind == "straggler"] == [True]
+
+
 def test_what_was_found_before_the_replayed_steps_is_kept() -> None:
     late = [replace(one, window=_from(one.window, 200)) for one in reports(SLOW)]
     old = Finding("regression", "unknown", since_step=50, found_step=60)

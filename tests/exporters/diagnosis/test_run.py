@@ -145,7 +145,7 @@ def test_a_regression_holds_with_its_numbers_and_what_the_nodes_see() -> None:
     assert finding.numbers["tcp_retransmits_per_second"] == 40.0
     assert told.kind == "compute_bound"
     assert f"before step {finding.since_step}" in told.summary
-    assert f"what changed at step {finding.since_step}" in told.advice
+    assert f"errors began at about step {finding.since_step}" in told.advice
 
 
 def test_a_regression_with_a_reason_does_not_hide_it() -> None:
@@ -166,3 +166,113 @@ def test_a_job_that_waits_for_its_data_is_data_bound() -> None:
 
 def test_too_few_steps_say_nothing() -> None:
     assert diagnosed(replace(Story(1), steps=3)).verdict().kind == "unknown"
+
+
+def test_a_second_training_in_the_same_processes_is_diagnosed_as_well() -> None:
+    diagnosis = diagnosed(Story(1))
+    for step in history(Story(2, steps=150, fault="forward", slow_rank=1, onset=50)):
+        for rank, values in step.ranks.items():
+            diagnosis.add(rank, values)
+    assert (diagnosis.latest[0].number, diagnosis.latest[-1].number) == (51, 150)
+    (finding,) = (one for one in diagnosis.findings if one.kind == "straggler")
+    assert (finding.rank, finding.phase) == (1, "forward")
+    assert 50 <= finding.found_step <= 60
+    assert diagnosis.verdict().kind == "straggler"
+
+
+def test_what_a_straggler_costs_is_the_sum_of_its_phases() -> None:
+    diagnosis = diagnosed(Story(1, fault="compute", slow_rank=1, by=0.3))
+    assert diagnosis.stragglers == {1: pytest.approx(0.3 / 1.3, abs=0.02)}
+    assert "most of all in backward" in diagnosis.verdict().summary
+
+
+def test_the_mean_step_is_told_where_some_are_much_longer() -> None:
+    story = Story(1, ranks=1, steps=300, fault="other", every=10, by=0.1, onset=20)
+    numbers = alone(story, world_size=1).verdict().numbers
+    assert numbers["mean_step_seconds"] == pytest.approx(1.1 * numbers["step_seconds"], rel=0.03)
+    assert "mean_step_seconds" not in diagnosed(Story(1)).verdict().numbers
+
+
+def test_a_loop_that_is_busy_with_none_of_its_phases_is_told_so() -> None:
+    told = alone(Story(1, fault="other", onset=20, by=0.8), world_size=1)
+    assert told.shares is not None and told.shares.other > 0.4
+    diagnosis = diagnosed(Story(1, ranks=2))
+    for step in history(Story(2, ranks=2)):
+        for rank, values in step.ranks.items():
+            more = {name: values[name] + 0.16 for name in ("other_seconds", "step_seconds")}
+            diagnosis.add(rank, {**values, **more})
+    verdict = diagnosis.verdict()
+    assert verdict.kind == "other_bound"
+    assert "45% of the step" in verdict.summary
+    assert "callbacks" in verdict.advice
+
+
+def test_longer_batches_of_one_rank_are_a_matter_of_balance() -> None:
+    told = diagnosed(Story(1, longer_rank=2)).verdict()
+    assert (told.kind, told.findings[0].cause) == ("straggler", "longer_batches")
+    assert "balance lengths" in told.advice
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -1.0, 1e308])
+def test_values_that_are_no_amounts_count_as_unknown(bad: float) -> None:
+    diagnosis = RunDiagnosis(4)
+    names = ["step", "tokens", "step_seconds", "forward_seconds", "backward_seconds", "backward_compute_seconds"]
+    for step in history(Story(1, steps=400, fault="forward", slow_rank=1, onset=200, by=0.3)):
+        for rank, values in step.ranks.items():
+            wrong = {names[step.number % len(names)]: bad} if (step.number + rank) % 7 == 0 else {}
+            diagnosis.add(rank, {**values, **wrong})
+    (finding,) = (one for one in diagnosis.findings if one.kind == "straggler")
+    assert (finding.rank, finding.phase) == (1, "forward")
+    numbers = diagnosis.verdict().numbers
+    assert all(0.0 <= value < 10.0 for value in numbers.values())
+
+
+CALM = {
+    "gpu_throttled_ratio": 0.0,
+    "gpu_power_capped_ratio": 0.1,
+    "nic_congestion_per_second": 20.0,
+    "nic_errors_per_second": 0.0,
+    "cpu_pressure_ratio": 0.05,
+    "cpu_steal_ratio": 0.0,
+}
+
+
+def changing(
+    story: Story, seen: Mapping[str, float], ranks: tuple[int, ...], nodes: tuple[int, ...]
+) -> RunDiagnosis:
+    """What the nodes of these ranks see changes with the fault."""
+    diagnosis = RunDiagnosis(story.ranks)
+    for step in history(story):
+        for rank, values in step.ranks.items():
+            diagnosis.place(rank, f"node-{nodes[rank]}")
+            diagnosis.saw(rank, {**CALM, **(seen if rank in ranks and step.number >= story.onset else {})})
+            diagnosis.add(rank, values)
+    return diagnosis
+
+
+@pytest.mark.parametrize(
+    ("seen", "cause"),
+    [
+        ({"gpu_throttled_ratio": 0.5}, "throttled_gpu"),
+        ({"gpu_power_capped_ratio": 0.9}, "power_capped_gpu"),
+        ({"nic_congestion_per_second": 5e4}, "congested_network"),
+        ({"nic_errors_per_second": 500.0}, "degraded_nic"),
+        ({"cpu_pressure_ratio": 0.9, "cpu_steal_ratio": 0.4}, "noisy_neighbour"),
+        ({}, "unknown"),
+    ],
+)
+def test_what_changed_on_all_nodes_explains_why_all_became_slower(seen: Mapping[str, float], cause: str) -> None:
+    story = replace(Story(1, ranks=4, steps=500, onset=200, by=0.3), fault="communication")
+    diagnosis = changing(story, seen, ranks=(0, 1, 2, 3), nodes=(0, 1, 2, 3))
+    finding = next(one for one in diagnosis.findings if one.kind == "regression")
+    assert (finding.cause, finding.rank) == (cause, None)
+    assert seen.items() <= finding.numbers.items()
+
+
+@pytest.mark.parametrize("nodes", [(0, 0, 0, 0), (0, 1, 1, 1), (0, 0, 1, 1)])
+def test_a_port_that_went_bad_is_named_however_many_ranks_sit_on_its_node(nodes: tuple[int, ...]) -> None:
+    story = Story(1, ranks=4, steps=400, onset=200, fault="communication", by=0.3)
+    bad = tuple(rank for rank in range(4) if nodes[rank] == nodes[3])
+    diagnosis = changing(story, {"nic_errors_per_second": 500.0}, bad, nodes)
+    finding = next(one for one in diagnosis.findings if one.kind == "communication")
+    assert (finding.cause, finding.node) == ("degraded_nic", f"node-{nodes[3]}")
