@@ -128,7 +128,7 @@ def _warm(steps: int = 20_000) -> dict[str, Any]:
     """The hooks around calls that do nothing, against the same calls without them; microseconds per step."""
     import torch
 
-    from paceline_exporters.attach import batches, loop
+    from paceline_exporters.attach import batches, clipping, loop
     from paceline_exporters.attach.clock import clock
 
     def nothing(*_: Any, **__: Any) -> Any:
@@ -137,7 +137,7 @@ def _warm(steps: int = 20_000) -> dict[str, Any]:
     loss, batch = torch.tensor(1.0), {"input_ids": torch.zeros(4, 128, dtype=torch.long)}
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
     fetch, backward = batches.watched_next(nothing), loop.watched_backward(nothing, torch.Tensor)
-    clip = loop.watched_clipping(lambda _: loss)
+    clip = clipping.watched_norm(lambda _: loss)
 
     def one(fetch: Any, backward: Any, clip: Any, begins: Any, ended: Any) -> float:
         began = time.perf_counter()
@@ -266,13 +266,14 @@ def _patch(stopwatch: _Stopwatch) -> None:
     import torch.utils.data.dataloader
     from torch.optim import optimizer
 
-    from paceline_exporters.attach import batches, loop, steps
+    from paceline_exporters.attach import batches, clipping, loop, steps
 
     loader, shard = torch.utils.data.dataloader._BaseDataLoaderIter, accelerate.data_loader.DataLoaderShard
     with stopwatch.around(
         (torch.autograd, "backward"), (torch.nn.utils, "clip_grad_norm_"), (loader, "__next__")
     ):
         loop.patch(torch)
+        clipping.patch(torch.nn.utils)
         batches.patch(torch.utils.data.dataloader)
     original = shard.__iter__
 

@@ -28,6 +28,8 @@ class _Evaluation:
         counts where the loader had no batch any more."""
         self.gradients: Callable[[], bool] = bool
         """torch.is_grad_enabled."""
+        self.compiling: Callable[[], bool] = bool
+        """torch.compiler.is_compiling: a compiler sees it as constant."""
         self.watching = False
         """Whether Module.train is watched: from the first eval() of a job that evaluates, and for good. Replacing
         a method of a class makes the interpreter forget what it knew about its 1,000 subclasses."""
@@ -90,27 +92,37 @@ def patch(torch: Any) -> None:
     module = torch.nn.Module
     original_eval = module.eval
 
+    compiling = _state.compiling = getattr(torch.compiler, "is_compiling", bool)
+
     @functools.wraps(original_eval)
     def eval(self: Any) -> Any:
+        if compiling():
+            return original_eval(self)
         trained = getattr(self, "training", True)  # a teacher that never trains is put to eval() in each step
         answer = original_eval(self)
         if trained and not clock.evaluating and _is_between_steps():
             if not _state.watching:
                 _state.watching = True
-                module.train = watched_train(module.train)
+                module.train = traceable(module.train, watched_train(module.train))
             _begin(_now())
         return answer
 
-    module.eval = eval
+    module.eval = traceable(original_eval, eval)
+
+
+def traceable(original: Any, ours: Any) -> Any:
+    """Our wrapper of a method. A compiler goes by the file's name, and traces into it as far as `compiling()`."""
+    ours.__code__ = ours.__code__.replace(co_filename=original.__code__.co_filename)
+    return ours
 
 
 def watched_train(original: Any) -> Any:
     """Module.train, which ends an evaluation. It calls itself for each submodule."""
-    current = clock
+    current, compiling = clock, _state.compiling
 
     @functools.wraps(original)
     def train(self: Any, mode: bool = True) -> Any:
-        if mode and current.evaluating and get_ident() == current.thread:
+        if not compiling() and mode and current.evaluating and get_ident() == current.thread:
             current.evaluating = False
             _pause(_now())
         return original(self, mode)

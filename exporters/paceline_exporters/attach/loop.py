@@ -1,4 +1,4 @@
-"""Any loop on torch: backward(), gradient clipping and the optimizer, watched without a change to the job's code.
+"""Any loop on torch: backward() and the optimizer, watched without a change to the job's code.
 
 A step ends with the step of the main optimizer: the first one that steps. Other optimizers (a GAN's second one)
 add to its time, so that a record is one round of the first. A main optimizer that is gone, or that many more
@@ -35,7 +35,6 @@ def patch(torch: Any) -> None:
         _watch_backward,
         _watch_optimizers,
         _watch_scaler,
-        _watch_clipping,
         _watch_autocast,
         evaluation.patch,
         checkpoints.patch_torch,
@@ -262,28 +261,6 @@ def _watch_scaler(torch: Any) -> None:
         return answer
 
     cls.scale, cls.step = watched_scale, watched_step
-
-
-def _watch_clipping(torch: Any) -> None:
-    watched = watched_clipping(torch.nn.utils.clip_grad_norm_)
-    torch.nn.utils.clip_grad_norm_ = torch.nn.utils.clip_grad.clip_grad_norm_ = watched
-
-
-def watched_clipping(original: Any) -> Any:
-    """torch.nn.utils.clip_grad_norm_, timed; what it returns is the norm before clipping."""
-    step, now = clock, _now
-
-    @functools.wraps(original)
-    def clip_grad_norm_(*args: Any, **keywords: Any) -> Any:
-        if not step.micro:  # no gradients of this step's
-            return original(*args, **keywords)
-        began = now()
-        step.grad_norm = norm = original(*args, **keywords)
-        step.mark = ended = now()
-        step.clip += ended - began
-        return norm
-
-    return clip_grad_norm_
 
 
 def _watch_autocast(torch: Any) -> None:
