@@ -1,7 +1,7 @@
 """torch.compile at work: its seconds, so that a step that compiles is not taken for a slow one.
 
 And our hooks stay out of what it compiles: they are eager code between frames that it is asked to trace, and
-where a frame calls a wrapper of ours the compiler traces what that wraps: `fullgraph` finds no break of our making.
+where a frame calls a wrapper of ours the compiler traces what that wraps: `fullgraph` finds no break of ours.
 """
 
 from __future__ import annotations

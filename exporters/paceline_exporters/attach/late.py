@@ -15,8 +15,9 @@ from typing import Any
 from . import layout
 from .notice import failed
 
-PATIENCE = 3
-"""Steps."""
+PATIENCE = 32
+"""Steps. A loop that never waits for the device runs ahead of it by as many launches as the driver queues, about
+a thousand: ten steps of a hundred kernels. Until it is there, a step has not been made."""
 MOST_MARKS = 64
 """Events of one step; the device phases of a step with more micro-steps than these can hold stay unknown."""
 READY, BACKWARD, AFTER, OPTIMIZER, DONE, OWN = range(6)
