@@ -11,18 +11,16 @@ work: two ranks' excesses in two phases make up for each other, and the earlier 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 
-from .cusum import THRESHOLD, Cusum, Hiccups, Noise
+from .cusum import THRESHOLD, Cusum, Noise
 from .findings import Cause, Finding
 from .jobsteps import JobStep
 from .phases import SCALES_WITH_TOKENS, TOKENS, WORK, first, is_disturbed, step_seconds
+from .sums import Block, Sums
 from .tokens import TokenSlope
 
 WARM_UP_STEPS = 3
 """First steps of a run allocate, compile and fill caches."""
-BLOCK_STEPS = 32
-"""Of which the mean is one measurement; rare by nature: two are enough."""
 MOST_OF_PHASE = 0.05
 """Share of the step that each phase counts at most in the sum over all: a hiccup in one is not slow work."""
 SLOW_IN_ALL = 0.055
@@ -42,80 +40,17 @@ TOTAL = ""
 """Beside the phases: a rank's own work in all of them."""
 
 
-@dataclass
-class _Sums:
-    """One phase, or all, on all ranks."""
-
-    noise: Noise = field(default_factory=Noise)
-    hiccups: Hiccups = field(default_factory=Hiccups)
-    ranks: dict[int, Cusum] = field(default_factory=dict)
-
-    def take(
-        self,
-        step: int,
-        seconds: float,
-        beyond: Mapping[int, float],
-        trusted: bool = True,
-        whole: Mapping[int, float] | None = None,
-    ) -> list[int]:
-        """Seconds beyond the others' in a step, or a block of steps, that lasted so many; the ranks that are
-        found with it. `whole`: the same not cut off."""
-        scale, ranks = self.noise.scale, self.ranks
-        change, found = 0.0, []
-        ended = calm = 0
-        for rank, more in beyond.items():
-            one = ranks.get(rank) or ranks.setdefault(rank, Cusum())
-            share = more / seconds
-            change += one.change(share)
-            if trusted:
-                was_slow = one.slow
-                uncut = None if whole is None else whole[rank] / seconds
-                if one.add(step, share, scale, seconds, self.hiccups, uncut):
-                    found.append(rank)
-                if not one.slow:
-                    calm += 1
-                    ended += was_slow
-        self.noise.learn(change / len(beyond))
-        self.hiccups.learn(ended, calm)
-        return found
-
-    def found(self, rank: int) -> Cusum | None:
-        """The rank's sum where it holds."""
-        one = self.ranks.get(rank)
-        return one if one is not None and one.found else None
-
-
-@dataclass
-class _Block:
-    """Own work of one phase, or of all, over the latest steps."""
-
-    seconds: float = 0.0
-    steps: int = 0
-    work: dict[int, float] = field(default_factory=dict)
-
-    def add(self, seconds: float, work: Mapping[int, float]) -> bool:
-        """One step; True when the block is whole. Ranks that came or left begin a new one."""
-        if self.steps >= BLOCK_STEPS or self.work.keys() != work.keys():
-            self.seconds, self.steps, self.work = 0.0, 0, dict.fromkeys(work, 0.0)
-        self.seconds += seconds
-        self.steps += 1
-        mine = self.work
-        for rank, own in work.items():
-            mine[rank] += own
-        return self.steps == BLOCK_STEPS
-
-
 class StragglerWatch:
     """Follows one attempt of a run; feed it its steps in order."""
 
     def __init__(self) -> None:
         names = (*WORK, TOTAL)
         self._slopes = {phase: TokenSlope() for phase in SCALES_WITH_TOKENS}
-        self._steps = {name: _Sums() for name in names}
+        self._steps = {name: Sums() for name in names}
         self._steps[TOTAL].hiccups.slow = SLOW_IN_ALL
-        self._means = {name: _Sums(Noise(sigma=0.02)) for name in names}
+        self._means = {name: Sums(Noise(sigma=0.02)) for name in names}
         """Of blocks."""
-        self._blocks = {name: _Block() for name in names}
+        self._blocks = {name: Block() for name in names}
         self._told: dict[int, str] = {}
         """Phase by straggler."""
         self._suspects: set[int] = set()
