@@ -1,4 +1,4 @@
-"""What ranks work beyond each other in a phase, or in all: a cumulative sum for each rank, of steps or of blocks."""
+"""What ranks work beyond each other in a phase, or in all: a cumulative sum for each rank, of steps or blocks."""
 
 from __future__ import annotations
 
