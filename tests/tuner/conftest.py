@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -173,7 +174,8 @@ def job(tmp_path: Path) -> Iterator[Job]:
     one = Job(root, f"study-{abs(hash(str(tmp_path))) % 10**8}")
     yield one
     for pid in one.processes():
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it ends just now
+            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
