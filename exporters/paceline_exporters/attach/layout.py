@@ -94,7 +94,7 @@ STEP_FIELDS = (
     "ddp_comm_seconds",  # DDP logger, where sampled: gradient communication
     "ddp_exposed_seconds",  # DDP logger, where sampled: communication not hidden behind compute
     "gpu_memory_peak_bytes",  # torch.cuda.max_memory_allocated, where sampled
-    "real_tokens",  # tokens without padding (attention_mask), where sampled and the batch came on the host
+    "real_tokens",  # tokens without padding (attention_mask), where sampled
     "clip_seconds",  # gradient clipping; part of other_seconds
     "compile_seconds",  # torch.compile at work: the step is not slow; part of forward, backward, other
     "evaluation_seconds",  # part of pause_seconds

@@ -11,7 +11,6 @@ from .communication import CommunicationWatch
 from .endings import Ending, with_gone
 from .evidence import Evidence, Past
 from .findings import Finding, Verdict
-from .firststep import in_first_step
 from .hang import HangWatch, Progress
 from .jobsteps import Alignment, FieldValues, JobStep
 from .regression import RegressionWatch
@@ -117,8 +116,7 @@ class RunDiagnosis:
 
     def verdict(self) -> Verdict:
         """On the latest steps and what holds now."""
-        told = verdict(self.shares, self._current(), self._throttled())
-        return with_gone(in_first_step(told, self.standstill), self._gone, self._nodes)
+        return with_gone(verdict(self.shares, self._current(), self._throttled()), self._gone, self._nodes)
 
     def _take(self, step: JobStep) -> list[Finding]:
         if self._latest and step.number < self._latest[-1].number:

@@ -90,12 +90,14 @@ def shares(rows: Sequence[StepShares]) -> Shares | None:
 
 def verdict(found: Shares | None, findings: Sequence[Finding], throttled: Mapping[int, float]) -> Verdict:
     """From the latest steps, the findings that still hold, and the throttled share of each rank's GPU."""
+    hung = _standstill(findings)
     if found is None:
-        hung = next((one for one in findings if one.kind == "hang"), None)
         if hung is None:
             return Verdict("unknown", f"Fewer than {LEAST_STEPS} steps are known.", "Wait for more steps.")
         found = Shares(0.0, 0.0, 0.0, None, 0.0)
     numbers = {**found.numbers(), **({"throttled_share": max(throttled.values())} if throttled else {})}
+    if hung is not None and hung.since_step == 1:
+        numbers = {}  # there is no step yet
     judged = ((kind, judge(found, findings, throttled)) for kind, judge in _JUDGES)
     kind, said = next((kind, said) for kind, said in judged if said is not None)
     summary, advice, knobs = _before_it_regressed(findings, said)
@@ -157,14 +159,24 @@ REGRESSION_ADVICE: Mapping[Cause, tuple[str, str]] = {
 }
 
 
+def _standstill(findings: Sequence[Finding]) -> Finding | None:
+    return next((one for one in findings if one.kind == "hang"), None)
+
+
 def _hung(_found: Shares, findings: Sequence[Finding], _throttled: Mapping[int, float]) -> Said:
-    hung = next((one for one in findings if one.kind == "hang"), None)
+    hung = _standstill(findings)
     if hung is None:
         return None
-    silent = hung.numbers.get("silent_seconds", 0.0)
+    silent = f"{hung.numbers.get('silent_seconds', 0.0):.0f} s"
     who = f"Rank {hung.rank}" if hung.rank is not None else "The run"
+    first = hung.since_step == 1
+    if first and not hung.phase:
+        summary = f"{who} has not begun its first step for {silent}."
+    else:
+        where = f"{hung.phase or 'an unknown phase'}{' of its first step' if first else ''}"
+        summary = f"{who} has made no progress for {silent}, in {where}."
     return (
-        f"{who} has made no progress for {silent:.0f} s, in {hung.phase or 'an unknown phase'}.",
+        summary,
         "Read the stacks that were kept with the event; the rank that is elsewhere than the others is the one.",
         (),
     )

@@ -66,9 +66,8 @@ class CgroupsSource:
                 self._ranks.see((seat.run_id, seat.rank), text, now)
         by_text: dict[str, Values] = {}
         for key, rank in self._ranks.known(now):
-            if (
-                rank.text not in by_text
-            ):  # the ranks of a container share a group: it is read once, and they agree
+            # The ranks of a container share a group: it is read once, and they agree.
+            if rank.text not in by_text:
                 by_text[rank.text] = self._values(rank.text)
             rank.values = by_text[rank.text] or rank.values
             _add(samples, OF_RANK, rank.values if rank.seen == now else _counted(rank.values), *key)
