@@ -28,6 +28,10 @@ LEARNT = 150
 """From this step on the diagnosis knows what is normal, noise included."""
 MEGABITS = 100
 """Per second, of a throttled link."""
+THROTTLED = 0.1
+"""Seconds that a step waits for a throttled link at least: two megabytes at 100 Mbit/s take 0.16 s. What others
+do on a test's machine makes a job's network slower as well, by milliseconds for a second or two: found, and no
+concern of these tests."""
 PORT = 19470
 # Computing is sleep: ranks share a few cores with other programs, and a sleep takes no turn from anybody. Two
 # megabytes of gradients, all of them ready at the end of backward: nothing hides what the network takes.
@@ -183,18 +187,28 @@ def slower(found: Explanation) -> Finding | None:
     return next((one for one in found.verdict.findings if one.kind == "communication"), None)
 
 
+def exposed(finding: Finding) -> float:
+    """Seconds per step that nothing hid."""
+    return finding.numbers["exposed_seconds"]
+
+
+def throttlings(found: Explanation) -> list[Finding]:
+    """The findings so far of communication as slow as a throttled link makes it."""
+    return [one for one in found.history if one.kind == "communication" and exposed(one) > THROTTLED]
+
+
 def throttled(job: Job, throttle: Callable[[int, int], None], rank: int | None) -> Finding:
     """Learn, throttle rank 1's link, and what is found then; it blames `rank`."""
-    before = job.until(lambda found: bool(found.steps) and found.steps[-1] >= LEARNT, "the job trains")
-    assert [one for one in before.history if one.kind == "communication"] == []
+    before = job.until(
+        lambda found: bool(found.steps) and found.steps[-1] >= LEARNT and slower(found) is None, "the job trains"
+    )
+    assert throttlings(before) == []
     throttle(1, MEGABITS)
     after = job.until(lambda found: (one := slower(found)) is not None and one.rank == rank, "it is found")
     finding = slower(after)
     assert finding is not None
     assert before.steps[-1] < finding.found_step
-    assert finding.share > 0.3
-    # Two megabytes at 100 Mbit/s take 0.16 s.
-    assert finding.numbers["exposed_seconds"] > max(0.1, 2 * finding.numbers["normal_seconds"])
+    assert exposed(finding) > max(THROTTLED, 2 * finding.numbers["normal_seconds"])
     assert after.verdict.kind == "communication_bound"
     assert not [one for one in after.history if one.kind == "straggler" and one.since_step >= finding.since_step]
     return finding
@@ -213,7 +227,7 @@ def test_a_switch_that_loses_what_a_rank_sends(start: Start) -> None:
     assert re.search(r"rank 1, tcp retransmits \S+/s", said)
     job.machines.release_port(1)
     over = job.until(lambda found: slower(found) is None, "the link is as before")
-    assert [one.kind for one in over.history].count("communication") == 1
+    assert len(throttlings(over)) == 1
 
 
 def test_a_device_that_became_slow_and_loses_nothing(start: Start) -> None:
@@ -228,4 +242,4 @@ def test_a_link_that_stays_as_it_is(start: Start) -> None:
     job = start(2, steps=3 * LEARNT)
     found = job.until(lambda found: job.trained() and not found.alive, "it trained to its end")
     assert found.steps[-1] > 3 * LEARNT - 10
-    assert [one for one in found.history if one.kind == "communication"] == []
+    assert throttlings(found) == []
