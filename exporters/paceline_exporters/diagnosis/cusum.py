@@ -76,7 +76,7 @@ class Hiccups:
     """How often a measurement is above `SLOW` where nobody is slow for good. What lasts counts once, when it
     ends: a straggler is no hiccup."""
 
-    rate: float = 0.01
+    rate: float = 0.015
     measured: float = 20.0
     """As if so many measurements had shown that rate."""
     slow: float = SLOW
@@ -113,6 +113,8 @@ class Cusum:
     last_step: int = 0
     last: float | None = None
     """The latest measurement."""
+    before: float = 0.0
+    """The one before it."""
     level: float = 0.0
     """Mean of the latest measurements, the newest ones most."""
     rare_steps: float = RARE_STEPS
@@ -122,6 +124,11 @@ class Cusum:
     """Whether the latest measurement is above `SLOW`."""
     _sure: float = 0.0
     _calm: int = 0
+
+    @property
+    def both(self) -> float:
+        """What the latest two measurements both have: a hiccup in one of them counts for nothing."""
+        return min(self.last or 0.0, self.before)
 
     @property
     def mean(self) -> float:
@@ -148,7 +155,7 @@ class Cusum:
         """
         rare = step - self.last_step >= self.rare_steps and self.last is not None
         self.lasted = self.lasted + (step - self.last_step) * seconds if self.sum > 0.0 else 0.0
-        self.last_step, self.last = step, share
+        self.last_step, self.before, self.last = step, self.last or 0.0, share
         self.level += LEVEL * (share - self.level)
         counts = max(-MOST, min(MOST, scale * share)) - DRIFT
         weight = RARE_WEIGHT if rare else 1.0

@@ -130,9 +130,8 @@ class StragglerWatch:
         if not holding:
             self._suspects.discard(rank)
             return None
-        parts = self._parts(rank)
-        phases = [name for name in holding if name != TOTAL] or list(parts)
-        phase, cost = max(phases, key=lambda name: parts.get(name, 0.0)), _cost(holding)
+        parts, cost = self._parts(rank), _cost(holding)
+        phase = self._costliest(rank, holding, parts)
         before = self._told.get(rank)
         if before is not None:
             self._suspects.discard(rank)
@@ -158,6 +157,13 @@ class StragglerWatch:
                 **(spread if len(spread) > 1 else {}),
             },
         )
+
+    def _costliest(self, rank: int, holding: Mapping[str, Cusum], parts: Mapping[str, float]) -> str:
+        """The phase in which most is lost; where none is slow enough by itself, a hiccup must not be taken for it."""
+        phases = [name for name in holding if name != TOTAL]
+        if phases or holding[TOTAL] is self._means[TOTAL].found(rank):
+            return max(phases or parts, key=lambda name: parts.get(name, 0.0))
+        return max(parts, key=lambda name: self._steps[name].ranks[rank].both)
 
     def _parts(self, rank: int) -> dict[str, float]:
         """By phase, what the rank works more (or less, below 0) than the others lately, as a share of the step:

@@ -80,6 +80,23 @@ def test_a_device_that_is_slow_in_all_phases_is_found_as_soon_and_costs_their_su
     assert parts[0] < parts[1]
 
 
+@pytest.mark.parametrize("hiccup", [0, 1, 2])
+def test_a_hiccup_elsewhere_is_not_taken_for_what_a_slow_device_costs(hiccup: int) -> None:
+    """In one of its first slow steps the device also waits for something else, for longer than it is slow."""
+    for seed in range(20):
+        story = Story(seed, ranks=4, fault="compute", slow_rank=2, step_seconds=0.5, onset=60, hiccups=0.0)
+        watch = StragglerWatch()
+        findings = []
+        for step in history(story):
+            if step.number == story.onset + hiccup:
+                slow = step.ranks[2]
+                late = {name: slow[name] + 0.1 for name in ("other_seconds", "step_seconds")}
+                step = JobStep(step.number, {**step.ranks, 2: {**slow, **late}}, complete=True)
+            findings += watch.add(step)
+        assert {one.rank for one in findings} == {2}, seed
+        assert findings[0].phase in ("forward", "backward", "optimizer"), seed
+
+
 @pytest.mark.parametrize("every", [2, 3, 4, 8])
 def test_a_rank_that_stalls_in_one_step_of_several_is_found_within_blocks(every: int) -> None:
     for seed in range(10):
