@@ -76,10 +76,11 @@ class Hiccups:
     """How often a measurement is above `SLOW` where nobody is slow for good. What lasts counts once, when it
     ends: a straggler is no hiccup."""
 
-    rate: float = 0.015
+    rate: float = 0.018
     measured: float = 20.0
     """As if so many measurements had shown that rate."""
     slow: float = SLOW
+    sure: float = SURE
     gain: float = SURE / STREAK
     """What a measurement above `SLOW` adds to the logarithm of the likelihood ratio, a straggler over hiccups."""
     loss: float = -math.inf
@@ -92,7 +93,7 @@ class Hiccups:
         self.measured = min(HICCUP_MEMORY, self.measured + measurements)
         self.rate += (hiccups - measurements * self.rate) / self.measured
         rate = min(MOST_HICCUPS, self.rate)
-        self.gain = min(SURE / STREAK, math.log(SLOW_RATE / max(rate, 1e-9)))
+        self.gain = min(self.sure / STREAK, math.log(SLOW_RATE / max(rate, 1e-9)))
         self.loss = math.log((1.0 - SLOW_RATE) / (1.0 - rate))
 
 
@@ -176,5 +177,5 @@ class Cusum:
                 self.found, self.sum = False, 0.0
             return False
         lasting = self.lasted >= LASTING_SECONDS * (1.0 - scale)
-        self.found = lasting and self._sure >= SURE - 1e-9 and self.sum >= THRESHOLD
+        self.found = lasting and self._sure >= hiccups.sure - 1e-9 and self.sum >= THRESHOLD
         return self.found

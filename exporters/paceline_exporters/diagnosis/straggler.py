@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from .cusum import THRESHOLD, Cusum, Noise
+from .cusum import THRESHOLD, Cusum, Hiccups, Noise
 from .findings import Cause, Finding
 from .jobsteps import JobStep
 from .phases import SCALES_WITH_TOKENS, TOKENS, WORK, first, is_disturbed, step_seconds
@@ -23,8 +23,8 @@ WARM_UP_STEPS = 3
 """First steps of a run allocate, compile and fill caches."""
 MOST_OF_PHASE = 0.05
 """Share of the step that each phase counts at most in the sum over all: a hiccup in one is not slow work."""
-SLOW_IN_ALL = 0.055
-"""As SLOW, for that sum."""
+SLOW_IN_ALL, SURE_IN_ALL = 0.055, 13.0
+"""As SLOW and SURE, for that sum."""
 MINOR = 0.07
 """Share of the step, 8 % of a healthy one, below which a straggler is not told."""
 BY_FAR = 1.5
@@ -47,7 +47,7 @@ class StragglerWatch:
         names = (*WORK, TOTAL)
         self._slopes = {phase: TokenSlope() for phase in SCALES_WITH_TOKENS}
         self._steps = {name: Sums() for name in names}
-        self._steps[TOTAL].hiccups.slow = SLOW_IN_ALL
+        self._steps[TOTAL].hiccups = Hiccups(slow=SLOW_IN_ALL, sure=SURE_IN_ALL)
         self._means = {name: Sums(Noise(sigma=0.02)) for name in names}
         """Of blocks."""
         self._blocks = {name: Block() for name in names}

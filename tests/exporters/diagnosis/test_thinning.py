@@ -20,9 +20,10 @@ def learnt(seconds: float) -> Thinning:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "every"), [(1.0, 1), (0.11, 1), (0.1, 2), (0.06, 2), (0.05, 4), (0.025, 8), (0.001, MOST)]
+    ("seconds", "every"),
+    [(1.0, 1), (0.13, 1), (0.12, 2), (0.1, 2), (0.07, 2), (0.05, 4), (0.025, 8), (0.001, MOST)],
 )
-def test_five_steps_a_second_are_looked_at(seconds: float, every: int) -> None:
+def test_four_steps_a_second_are_looked_at(seconds: float, every: int) -> None:
     assert one_in(seconds) == every
 
 
