@@ -102,7 +102,7 @@ class Clock(Step):
         *("running", "off", "thread", "here", "recorder", "since", "owner", "automatic", "main", "late"),
         *("listening", "reading", "evaluating", "ready", "stepping", "stepped", "began", "nested", "finite"),
         *("number", "count", "sampled", "sample_at", "sample_by", "norms", "accumulates", "ddp_iteration"),
-        *("others", "most_others", "main_steps"),
+        *("others", "most_others", "main_steps", "called"),
     )
 
     def __init__(self) -> None:
@@ -140,6 +140,8 @@ class Clock(Step):
         """id of the optimizer whose step runs now."""
         self.stepped = False
         """Whether one stepped since a GradScaler asked for it."""
+        self.called = (0, 0)
+        """Where no loader of torch's brings batches: the latest pass, as count and micro, whose forward was seen."""
         self.began = self.nested = 0.0
         """When its step began, and how much forward and backward there were before it."""
         self.number = self.count = 0

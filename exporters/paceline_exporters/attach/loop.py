@@ -16,7 +16,7 @@ import weakref
 from _thread import get_ident
 from typing import Any
 
-from . import checkpoints, crash, ddp, describe, evaluation, layout
+from . import checkpoints, crash, ddp, describe, evaluation, forwards, layout
 from .clock import INSIDE, NAN, clock
 from .late import AFTER, BACKWARD, DONE, OPTIMIZER, READY
 from .notice import failed
@@ -37,6 +37,7 @@ def patch(torch: Any) -> None:
         _watch_scaler,
         _watch_autocast,
         evaluation.patch,
+        forwards.patch,
         checkpoints.patch_torch,
     ):
         _try(watch, torch)

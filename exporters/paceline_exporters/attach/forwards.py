@@ -1,0 +1,44 @@
+"""Where forward begins in a loop that reads no loader of torch's: where it calls its DistributedDataParallel.
+
+What such a loop does before that, its own reading of data as a rule, is not forward. With a loader forward begins
+when the batch is there. A single process calls a module that only it knows: there all of that time is forward.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from _thread import get_ident
+from typing import Any
+
+from .clock import INSIDE, clock
+from .evaluation import traceable
+from .late import READY
+from .layout import FORWARD
+
+_now = time.monotonic
+
+
+def patch(torch: Any) -> None:
+    """Watch DistributedDataParallel.forward: on the class, since a hook of the model's own would be saved with it."""
+    cls = torch.nn.parallel.DistributedDataParallel
+    original = cls.forward
+    step, thread, compiling = clock, get_ident, getattr(torch.compiler, "is_compiling", bool)
+
+    @functools.wraps(original)
+    def forward(self: Any, *inputs: Any, **keywords: Any) -> Any:
+        if not compiling() and not step.batches and step.running and step.owner is None:
+            _begins(step, thread())
+        return original(self, *inputs, **keywords)
+
+    cls.forward = traceable(original, forward)
+
+
+def _begins(step: Any, thread: int) -> None:
+    """It is called in this thread; of several calls before a backward pass the first one counts."""
+    here = (step.count, step.micro)
+    if thread == step.thread and step.here != INSIDE and not step.evaluating and step.called != here:
+        step.called = here
+        step.mark = step.since[FORWARD] = _now()
+        if step.late is not None:
+            step.late.mark(READY)
