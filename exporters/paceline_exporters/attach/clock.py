@@ -141,7 +141,7 @@ class Clock(Step):
         self.stepped = False
         """Whether one stepped since a GradScaler asked for it."""
         self.called = (0, 0)
-        """Where no loader of torch's brings batches: the latest pass, as count and micro, whose forward was seen."""
+        """Without a loader of torch's: count and micro of the latest pass whose forward was seen."""
         self.began = self.nested = 0.0
         """When its step began, and how much forward and backward there were before it."""
         self.number = self.count = 0

@@ -20,7 +20,7 @@ _now = time.monotonic
 
 
 def patch(torch: Any) -> None:
-    """Watch DistributedDataParallel.forward: on the class, since a hook of the model's own would be saved with it."""
+    """Watch DistributedDataParallel.forward: on the class, for a hook on the model would be saved with it."""
     cls = torch.nn.parallel.DistributedDataParallel
     original = cls.forward
     step, thread, compiling = clock, get_ident, getattr(torch.compiler, "is_compiling", bool)

@@ -158,6 +158,10 @@ class Cusum:
         self.lasted = self.lasted + (step - self.last_step) * seconds if self.sum > 0.0 else 0.0
         self.last_step, self.before, self.last = step, self.last or 0.0, share
         self.level += LEVEL * (share - self.level)
+        if self.sum <= 0.0 and scale * share <= DRIFT and not self.found:  # nearly always
+            self.slow, self._calm = False, self._calm + 1
+            self._sure = max(0.0, self._sure + hiccups.loss)
+            return False
         counts = max(-MOST, min(MOST, scale * share)) - DRIFT
         weight = RARE_WEIGHT if rare else 1.0
         self.slow = counts > (hiccups.slow - DRIFT if hiccups is not STREAKS else 0.0)

@@ -30,7 +30,12 @@ BLIND: Sequence[tuple[tuple[str, ...], int, str]] = (
         "The backward pass is split into work and waiting {times}: whether a rank is slow in it is seen late or "
         "not at all, and communication is not judged.",
     ),
-    (WORK["data_wait"], 1, "Waiting for the data loader is measured {times}."),
+    (
+        WORK["data_wait"],
+        1,
+        "Waiting for the data loader is measured {times}: of a loop that reads its data by itself, it is in what "
+        "none of its phases is, and in a single process in forward.",
+    ),
     (TOKENS, 2, "Tokens and samples are counted {times}: a long batch and a slow rank look alike."),
 )
 # Evidence of which none was sampled; of runs with so many ranks or more; what cannot be said for that.

@@ -159,7 +159,7 @@ class StragglerWatch:
         )
 
     def _costliest(self, rank: int, holding: Mapping[str, Cusum], parts: Mapping[str, float]) -> str:
-        """The phase in which most is lost; where none is slow enough by itself, a hiccup must not be taken for it."""
+        """The phase in which most is lost; where none is slow enough by itself, a hiccup does not count."""
         phases = [name for name in holding if name != TOTAL]
         if phases or holding[TOTAL] is self._means[TOTAL].found(rank):
             return max(phases or parts, key=lambda name: parts.get(name, 0.0))

@@ -14,7 +14,7 @@ from .jobsteps import PATIENCE_STEPS, FieldValues, JobStep
 from .phases import step_seconds
 
 LOOK_SECONDS = 0.25
-"""Time between the steps looked at, at most, unless steps are as long: eight of them are the two seconds in which a
+"""Time between the steps looked at, at most, unless steps are as long: eight are in the two seconds in which a
 straggler is to be found."""
 MOST = 8
 """One step in so many at least; more would pass for measurements that are rare by nature."""
