@@ -31,10 +31,21 @@ _FAR = 2**32
 """A cursor that moved so far is no claim to follow."""
 
 
+@dataclass(frozen=True)
+class Mark:
+    """How far a ring was counted."""
+
+    record: int = 0
+    """The first record that was not."""
+    retries: float = 0.0
+    """Of the allocator until then."""
+
+
 class Follower:
     """One ring: what it says of itself, and how far it was read."""
 
-    def __init__(self, reader: RingReader) -> None:
+    def __init__(self, reader: RingReader, counted: Mark | None = None) -> None:
+        """`counted`: how far, before this agent started."""
         self.reader = reader
         self.data: Mapping[str, Any] = {}
         """The header, as it was read last."""
@@ -50,7 +61,8 @@ class Follower:
         self._generation = 0
         self._next_step: int | None = None
         self._next_event = 0
-        self._retries = 0.0
+        self._counted = counted
+        self._retries = counted.retries if counted else 0.0
 
     @property
     def created(self) -> float:
@@ -76,15 +88,16 @@ class Follower:
             return None
         next_step, next_event = self.reader.cursors()
         if self._next_step is None:
-            self._next_step, changed = max(0, next_step - first_records), True
+            self._next_step, changed = self._first_step(next_step - first_records), True
             self.last_alive = self.reader.last_sign()
         if self.alive:
             self.last_alive = now
-        rows, lost = self._take_steps(next_step)
+        rows, lost, old = self._take_steps(next_step)
         events = self._take_events(next_event)
-        return (
-            News(self, rows, lost, self._new_retries(rows), events) if changed or rows or lost or events else None
-        )
+        if not (changed or rows or lost or events):
+            return None
+        retries = self._new_retries(rows)
+        return News(self, rows, lost, retries, events, old, Mark(self._next_step, self._retries))
 
     def _refresh(self, now: float) -> bool:
         """Read the header again when it is time; True when it changed."""
@@ -99,14 +112,21 @@ class Follower:
         self._generation = header.generation if self.identity else 0
         return True
 
-    def _take_steps(self, stop: int) -> tuple[Sequence[StepRow], int]:
+    def _first_step(self, recent: int) -> int:
+        """Where to begin: with what is recent, or earlier where that was not counted yet."""
+        return max(0, recent if self._counted is None else min(recent, self._counted.record))
+
+    def _take_steps(self, stop: int) -> tuple[Sequence[StepRow], int, int]:
         first = self._next_step
         if first is None or not first < stop < first + _FAR:  # the cursor is only a claim
-            return (), 0
-        rows = self.reader.steps(max(first, stop - layout.STEP_CAPACITY), stop)
+            return (), 0, 0
+        begin = max(first, stop - layout.STEP_CAPACITY)
+        rows = self.reader.steps(begin, stop)
         known = [row for row in rows if row is not None]
+        fresh = max(first, min(self._counted.record, stop)) if self._counted else first
+        old = sum(row is not None for row in rows[: max(0, fresh - begin)])
         self._next_step = stop
-        return known, stop - first - len(known)
+        return known, stop - fresh - (len(known) - old), old
 
     def _take_events(self, stop: int) -> Sequence[Event]:
         first = self._next_event
@@ -136,6 +156,10 @@ class News:
     retries: float | None = None
     """Retries of the allocator; None where unknown."""
     events: Sequence[Event] = ()
+    old: int = 0
+    """So many rows come first that were counted before this agent started."""
+    mark: Mark | None = None
+    """How far the ring is counted with this; None where it was not read."""
 
 
 class Tap:
@@ -165,6 +189,8 @@ class Followers:
         """By the ring's UUID; replaced, never changed."""
         self.skipped: Mapping[str, int] = {}
         """Files that are no readable ring, by reason."""
+        self.counted: Mapping[str, Mark] = {}
+        """How far rings were counted before this agent started, by UUID; to be set before the first look."""
         self._directory = RingDirectory(path)
         self._first_records = first_records
         self._taps: list[Tap] = []
@@ -205,7 +231,9 @@ class Followers:
         for uuid in self.current.keys() - scan.rings.keys():
             self._tell(_leave(self.current[uuid]))
         rings = sorted(scan.rings.items(), key=lambda found: found[1].created)
-        self.current = {uuid: self.current.get(uuid) or Follower(reader) for uuid, reader in rings}
+        self.current = {
+            uuid: self.current.get(uuid) or Follower(reader, self.counted.get(uuid)) for uuid, reader in rings
+        }
 
     def _read(self, follower: Follower, now: float) -> News | None:
         try:

@@ -99,7 +99,7 @@ class Rank:
     """Unix time."""
     ended: bool = False
     """The newest attempt's train() returned or raised, and did not begin again."""
-    _tokens_worked: float = 0.0
+    tokens_worked: float = 0.0
     """Tokens that are in `flops`."""
 
     @property
@@ -145,8 +145,9 @@ class Rank:
         for event in news.events:
             self._take_event(event, newest)
         self.lost += news.lost
-        self.steps += len(news.rows)
-        _add(self.totals, news.rows)
+        rows = news.rows[news.old :] if news.old else news.rows
+        self.steps += len(rows)
+        _add(self.totals, rows)
         if news.retries is not None:
             self.totals["allocator_retries"] = self.totals.get("allocator_retries", 0.0) + news.retries
         if news.rows and newest:
@@ -181,8 +182,8 @@ class Rank:
         """Take the tokens that are new into `flops`."""
         tokens, rate = self.totals.get("tokens"), self.flops_per_token
         if tokens is not None and rate is not None:
-            self.flops = (self.flops or 0.0) + (tokens - self._tokens_worked) * rate
-            self._tokens_worked = tokens
+            self.flops = (self.flops or 0.0) + (tokens - self.tokens_worked) * rate
+            self.tokens_worked = tokens
 
     def whole(self, key: str, default: int = 0) -> int:
         """An integer of the header."""

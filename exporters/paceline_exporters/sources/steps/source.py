@@ -14,6 +14,7 @@ from ...ranks import Rank
 from ...rings import StepRow
 from ..board import Seat
 from ..contract import World
+from .counted import Counted
 from .families import DROPPED, OF_RANKS, OF_RUNS, SKIPPED
 from .served import add_rank, add_run
 
@@ -44,7 +45,9 @@ class StepsSource:
     families = (*OF_RANKS, *OF_RUNS, SKIPPED, DROPPED)
 
     def __init__(self, world: World, keep_ended_seconds: float = 300.0, most_ranks: int = 256) -> None:
+        self._counted = Counted(world.state)
         self._followers = world.followers
+        self._followers.counted = dict(self._counted.marks)
         self._news = self._followers.tap()
         self._board = world.board
         self._peak_flops = world.peak_flops
@@ -76,11 +79,16 @@ class StepsSource:
             self._measure_noise(news)
             self._samples = self._render()
             self._board.seats = tuple(self._seats())
+        self._save()
         return self._samples
 
     def close(self) -> None:
-        """Close the rings."""
+        """Close the rings; keep the counts."""
+        self._save(at_once=True)
         self._followers.close()
+
+    def _save(self, at_once: bool = False) -> None:
+        self._counted.save(time.monotonic(), self._followed, self._ranks.values(), at_once)
 
     def _count_skipped(self, skipped: Mapping[str, int]) -> bool:
         """Counts files, not looks at them: what was skipped the last time is not news."""
@@ -98,6 +106,8 @@ class StepsSource:
             if rank is not None:
                 rank.take(one)
                 changed = True
+                if one.mark is not None:
+                    self._counted.marks[uuid] = one.mark
             self._skipped["unreadable"] += one.follower.broken and uuid in current
         for gone in self._followed.keys() - current.keys():
             follower, rank = self._followed.pop(gone)
@@ -124,6 +134,7 @@ class StepsSource:
             self._refused.add(uuid)
             return None
         rank = self._ranks[identity] = Rank(*identity)
+        self._counted.restore(rank)
         return rank
 
     def _visible(self, rank: Rank, now: float) -> bool:

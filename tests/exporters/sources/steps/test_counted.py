@@ -1,0 +1,110 @@
+"""Counters of steps over restarts of the agent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paceline_exporters.attach import layout
+from paceline_exporters.sources.contract import World
+from paceline_exporters.sources.steps import StepsSource
+
+Agent = Callable[[], StepsSource]
+
+
+@pytest.fixture
+def agent(rings: Path, tmp_path: Path) -> Iterator[Agent]:
+    """Starts a source on the same rings and the same state directory."""
+    made: list[StepsSource] = []
+
+    def make() -> StepsSource:
+        made.append(StepsSource(World(rings=rings, state=tmp_path / "state")))
+        return made[-1]
+
+    yield make
+    for source in made:
+        source.close()
+
+
+def steps(first: int, stop: int, **values: float) -> list[dict[str, float]]:
+    return [{"step": n, "samples": 4, "tokens": 512, "step_seconds": 0.5, **values} for n in range(first, stop)]
+
+
+def totals(source: StepsSource, rank: str = "0") -> dict[str, Any]:
+    points = {family.name.removeprefix("paceline_"): found for family, found in source.sample().points.items()}
+    names = ("steps_total", "step_samples_total", "step_seconds_total", "step_records_lost_total")
+    return {name: points[name]["run-1", rank] for name in names}
+
+
+def counted_to(number: int, lost: int = 0) -> dict[str, float]:
+    return {
+        "steps_total": number,
+        "step_samples_total": 4.0 * number,
+        "step_seconds_total": 0.5 * number,
+        "step_records_lost_total": lost,
+    }
+
+
+def test_an_agent_that_was_stopped_goes_on(trainer: Callable[..., Any], agent: Agent) -> None:
+    writer, first = trainer(), agent()
+    for begin in range(1, 1001, 500):  # more than an agent reads of a ring that it meets
+        writer.steps(*steps(begin, begin + 500))
+        first.sample()
+    assert totals(first) == counted_to(1000)
+    first.close()
+    writer.steps(*steps(1001, 1021))
+    second = agent()
+    assert totals(second) == counted_to(1020)
+    writer.steps(*steps(1021, 1031))
+    assert totals(second) == counted_to(1030)
+
+
+def test_one_that_was_killed_counts_what_came_after_it_saved(trainer: Callable[..., Any], agent: Agent) -> None:
+    writer, first = trainer(), agent()
+    writer.steps(*steps(1, 101))
+    assert totals(first) == counted_to(100)
+    writer.steps(*steps(101, 901))
+    assert totals(first) == counted_to(900)  # and is killed before it saves that
+    assert totals(agent()) == counted_to(900)
+    assert totals(agent()) == counted_to(900)  # the second one saved at its first look
+
+
+def test_what_was_overwritten_meanwhile_is_lost_and_counted_as_that(
+    trainer: Callable[..., Any], agent: Agent
+) -> None:
+    writer, first = trainer(), agent()
+    writer.steps(*steps(1, 101))
+    first.sample()
+    first.close()
+    writer.steps(*steps(101, layout.STEP_CAPACITY + 301))
+    assert totals(agent()) == counted_to(layout.STEP_CAPACITY + 100, lost=200)
+
+
+def test_a_rank_that_restarted_meanwhile_goes_on_too(trainer: Callable[..., Any], agent: Agent) -> None:
+    writer, first = trainer(), agent()
+    writer.steps(*steps(1, 101, allocator_retries=3))
+    first.sample()
+    first.close()
+    writer.kill()
+    trainer(attempt=1).steps(*steps(51, 61, allocator_retries=2))
+    second = agent()
+    assert totals(second) == counted_to(110)
+    retries = next(found for family, found in second.sample().points.items() if "retries" in family.name)
+    assert retries["run-1", "0"] == 5
+
+
+def test_a_state_that_no_agent_wrote_is_said_and_left(
+    trainer: Callable[..., Any], agent: Agent, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = trainer()
+    writer.steps(*steps(1, 11))
+    (tmp_path / "state").mkdir()
+    for document in ({"rings": {"a": 1}}, {"ranks": [["run-1", 0]]}, {"rings": []}):
+        (tmp_path / "state" / "steps.json").write_text(json.dumps(document))
+        caplog.clear()
+        assert totals(agent()) == counted_to(10)
+        assert "counted anew" in caplog.text
