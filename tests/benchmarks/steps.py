@@ -103,7 +103,7 @@ def job(steps: int) -> dict[str, Any]:
         timed, device, switched = _Timed(stopwatch), _Timed(stopwatch), _Switched(stopwatch)
         _train(directory, steps, timed, width=256)
         _train(directory, steps, device, width=32, step_seconds=STEP_SECONDS)
-        _train(directory, 2 * steps, switched, width=256)
+        _train(directory, 6 * steps, switched, width=256)
         stopwatch.on = True
         warm = _warm()
     on_device = {name.replace("hook_", "hook_device_"): value for name, value in device.costs().items()}
