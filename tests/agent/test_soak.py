@@ -20,7 +20,7 @@ MOST_MORE_FILES = 50
 @pytest.mark.usefixtures("nvml_library")
 def test_memory_and_files_stay_while_ranks_ports_and_pods_come_and_go(tmp_path: Path) -> None:
     output = tmp_path / "soak.json"
-    flags = [f"--scrapes={SCRAPES}", f"--parse-every={PARSE_EVERY}", f"--output={output}"]
+    flags = [f"--scrapes={SCRAPES}", "--gap=0", f"--parse-every={PARSE_EVERY}", f"--output={output}"]
     done = subprocess.run([sys.executable, SOAK, *flags], capture_output=True, text=True, timeout=280)
     assert output.exists(), done.stderr
     figures = json.loads(output.read_text())

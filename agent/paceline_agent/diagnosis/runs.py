@@ -15,10 +15,11 @@ from paceline_exporters.diagnosis.endings import Ending, last_word
 from paceline_exporters.diagnosis.evidence import Evidence
 from paceline_exporters.diagnosis.explanation import Explanation, RankState, explain, told
 from paceline_exporters.diagnosis.findings import Finding
-from paceline_exporters.diagnosis.hang import PHASE_FIELDS, Progress
+from paceline_exporters.diagnosis.hang import LEAST_TOLD, PHASE_FIELDS, Progress
 from paceline_exporters.diagnosis.jobsteps import FieldValues
 from paceline_exporters.diagnosis.phases import BACKWARD, TOKENS, WORK
 from paceline_exporters.diagnosis.run import RunDiagnosis
+from paceline_exporters.diagnosis.thinning import ALWAYS
 from paceline_exporters.following import Follower, Followers, News, text, whole
 from paceline_exporters.messages import LARGEST, RingMark, RingReport
 from paceline_exporters.metrics import Distribution
@@ -44,8 +45,20 @@ FIELDS = frozenset(
 """Fields of a step record that a diagnosis reads."""
 SERVED = FIELDS | {"ddp_exposed_seconds"}
 """And those that `top` shows besides."""
-_STEP, _MONOTONIC = (layout.STEP_FIELDS.index(name) for name in ("step", "monotonic"))
+_STEP, _MONOTONIC, _SECONDS = (layout.STEP_FIELDS.index(name) for name in ("step", "monotonic", "step_seconds"))
 _READ = [(index, name) for index, name in enumerate(layout.STEP_FIELDS) if name in FIELDS]
+_TELLING = [
+    (layout.STEP_FIELDS.index(name), least)
+    for name, least in (
+        ("evaluation_seconds", 0.0),
+        ("checkpoint_seconds", 0.0),
+        # What was between two steps is told apart, or is in the step.
+        ("pause_seconds", LEAST_TOLD["pause"] / 2),
+        ("step_seconds", LEAST_TOLD["pause"] / 2),
+        (ALWAYS, 0.0),
+    )
+]
+"""Fields with which, above so much, also a step that is not looked at says something."""
 
 EvidenceOf = Callable[[str], Evidence]
 """What this node and the GPU with this UUID (empty: unknown) saw lately."""
@@ -65,6 +78,8 @@ class Place:
     """How training ended, as the rank says; empty: it goes on, or the rank was killed."""
     rows: list[StepRow] = field(default_factory=list)
     """What the latest look took over."""
+    lengths: list[float] = field(default_factory=list)
+    """Seconds of its steps, of those that were not counted before."""
 
     @property
     def training(self) -> bool:
@@ -80,6 +95,7 @@ class Place:
         """What is new in its ring."""
         self.word = last_word(news.events, self.word)
         self.rows += news.rows
+        self.lengths += [seconds for row in news.rows[news.old :] if (seconds := row[_SECONDS]) - seconds == 0.0]
         for row in news.rows:
             if row[_STEP] - row[_STEP] == 0.0:
                 self.step, self.monotonic = int(row[_STEP]), row[_MONOTONIC]
@@ -226,15 +242,14 @@ class Runs:
             (values.get("step", -1.0), rank, values)
             for rank, place in run.ranks.items()
             for row in place.rows
-            if (values := known(row))
+            if (_tells(row) or run.diagnosis.looks_at(row[_STEP])) and (values := known(row))
         ]
+        for seconds in run.ranks[min(run.ranks)].lengths:
+            run.durations.observe(seconds)
         for place in run.ranks.values():
-            place.rows = []
-        lowest = min(run.ranks)
+            place.rows, place.lengths = [], []
         for _, rank, values in sorted(records, key=lambda record: record[:2]):
             self._count(run, run.diagnosis.add(rank, values))
-            if rank == lowest and "step_seconds" in values:
-                run.durations.observe(values["step_seconds"])
 
     def _watch(self, run: Run) -> None:
         for number, place in run.ranks.items():
@@ -271,6 +286,10 @@ class Runs:
 def _survivors(run: Run, restarted: int) -> dict[int, Place]:
     """Where one rank was restarted alone, the others live and go on: their rings are not met again."""
     return {rank: place for rank, place in run.ranks.items() if place.follower.alive and rank != restarted}
+
+
+def _tells(row: StepRow) -> bool:
+    return any(row[index] > least for index, least in _TELLING)
 
 
 def known(row: StepRow) -> FieldValues:

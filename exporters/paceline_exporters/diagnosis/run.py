@@ -64,6 +64,11 @@ class RunDiagnosis:
         self.evidence[rank] = evidence
         self._past.keep(rank, self._latest[-1].number if self._latest else 0, evidence)
 
+    def looks_at(self, number: float) -> bool:
+        """Whether a step of this number is one of those that are looked at. Where it is not, `add` may be spared
+        the record, unless it tells of a rare phase (`hang.LEAST_TOLD`) or has DDP's own times."""
+        return not self._thinning.leaves_out(number)
+
     def add(self, rank: int, values: FieldValues) -> list[Finding]:
         """One step record; what it settled. A value that is no amount (below 0, not finite) counts as unknown."""
         if not (min(values.values(), default=0.0) >= 0.0 and sum(values.values()) < LARGEST):

@@ -34,11 +34,14 @@ class Thinning:
         """The step from which `_every` holds; for those before it, `_before`."""
         self._seconds: deque[float] = deque(maxlen=LEARNING_STEPS)
 
-    def skips(self, values: FieldValues) -> bool:
-        """Whether a record is of a step that is not looked at, on any rank."""
-        number = int(values.get("step", 0))
+    def leaves_out(self, number: float) -> bool:
+        """Whether a step of this number is not looked at, on any rank; NaN stands for an unknown one."""
         every = self._every if number >= self._since else self._before
-        return every > 1 and not _is_chosen(number, every) and ALWAYS not in values
+        return every > 1 and number == number and not _is_chosen(int(number), every)
+
+    def skips(self, values: FieldValues) -> bool:
+        """The same of a record."""
+        return ALWAYS not in values and self.leaves_out(values.get("step", 0.0))
 
     def learn(self, step: JobStep) -> None:
         """A step that is looked at."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from paceline_agent.diagnosis.source import DiagnosisSource
 from paceline_agent.diagnosis.text import text
 from paceline_exporters.attach import layout
 from paceline_exporters.diagnosis.findings import Finding
-from paceline_exporters.following import Followers
+from paceline_exporters.diagnosis.hang import HangWatch
+from paceline_exporters.diagnosis.run import RunDiagnosis
+from paceline_exporters.following import Followers, Mark
 from paceline_exporters.metrics import Distribution, Renderer, exposition
 
 SLOW = Story(1, ranks=2, step_seconds=0.5, fault="forward", slow_rank=1, by=0.2)
@@ -305,3 +307,44 @@ def test_durations_are_of_steps_not_of_ranks(runs: Runs, trainer: Any) -> None:
 def test_the_fields_that_a_diagnosis_reads_are_few() -> None:
     assert len(FIELDS & frozenset(layout.STEP_FIELDS)) < len(layout.STEP_FIELDS)
     assert {"step", "step_seconds", "tokens", "backward_seconds"} <= FIELDS
+
+
+def test_of_a_fast_job_some_steps_are_looked_at_and_rare_phases_are_learnt_from_all(
+    rings: Path, trainer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, looked_at, learnt = Runs(Followers(rings), lambda _: {}), [], []
+    add, learn = RunDiagnosis.add, HangWatch.learn
+
+    def added(self: RunDiagnosis, rank: int, values: Mapping[str, float]) -> list[Finding]:
+        looked_at.append(values["step"])
+        return add(self, rank, values)
+
+    def learned(self: HangWatch, values: Mapping[str, float]) -> None:
+        learnt.append(values.get("evaluation_seconds"))
+        learn(self, values)
+
+    monkeypatch.setattr(RunDiagnosis, "add", added)
+    monkeypatch.setattr(HangWatch, "learn", learned)
+    writer = trainer()
+    for begin in range(1, 1001, 200):
+        times = {"step_seconds": 0.05, "forward_seconds": 0.04}
+        late = {"evaluation_seconds": 3.0}
+        writer.steps(*({"step": n, **times, **(late if n % 250 == 0 else {})} for n in range(begin, begin + 200)))
+        runs.look()
+    assert learnt.count(3.0) == 4
+    assert 300 < len(looked_at) < 500  # all of the first 164, then one in four
+    (run,) = runs.look()
+    assert sum(run.durations.counts) == 1000
+
+
+def test_steps_that_were_counted_before_are_judged_and_not_counted(
+    rings: Path, trainer: Callable[..., Any]
+) -> None:
+    writer = trainer()
+    writer.steps(*({"step": n, "step_seconds": 0.1} for n in range(1, 101)))
+    followers = Followers(rings)
+    (ring,) = rings.glob("*.ring")
+    followers.counted = {ring.stem: Mark(record=90)}
+    (run,) = Runs(followers, lambda _: {}).look()
+    assert sum(run.durations.counts) == 10
+    assert len(run.diagnosis.latest) >= 90
