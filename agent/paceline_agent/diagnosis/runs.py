@@ -58,6 +58,9 @@ class Place:
     """A rank of a run on this node, and how far it is."""
 
     follower: Follower
+    alive: bool
+    """Whether its trainer lived at the latest look: the follower may know of its end already, but its last words
+    are then still to come here."""
     step: int | None = None
     monotonic: float = math.nan
     """When its latest step ended, seconds."""
@@ -69,12 +72,12 @@ class Place:
     @property
     def training(self) -> bool:
         """Whether steps are still to be expected."""
-        return self.follower.alive and not self.word
+        return self.alive and not self.word
 
     @property
     def lost(self) -> bool:
         """Whether its process ended without a word; of a file that is gone that is not known."""
-        return not (self.follower.alive or self.follower.broken or self.word)
+        return not (self.alive or self.follower.broken or self.word)
 
     def take(self, news: News) -> None:
         """What is new in its ring."""
@@ -106,7 +109,7 @@ class Run:
     @property
     def alive(self) -> bool:
         """Whether a rank of it here lives."""
-        return any(place.follower.alive for place in self.ranks.values())
+        return any(place.alive for place in self.ranks.values())
 
     @property
     def world_size(self) -> int:
@@ -142,12 +145,7 @@ class Runs:
         self._followers.look(unless_within=self._patience_seconds)
         with self._lock:
             now = time.time()
-            news = list(self._news.drain())
-            # All ranks join before the first record is taken: a step is complete with the ranks that are known.
-            places = [self._join(one.follower) for one in news]
-            for one, place in zip(news, places, strict=True):
-                if place is not None:
-                    place.take(one)
+            self._take_over()
             self._met &= self._followers.current.keys()
             self._runs = {name: run for name, run in self._runs.items() if self._stays(run, now)}
             for run in self._runs.values():
@@ -192,6 +190,19 @@ class Runs:
         with self._lock:
             self._runs.clear()
 
+    def _take_over(self) -> None:
+        """What is new, and who lives, both as of one look at the rings."""
+        with self._followers.lock:
+            for run in self._runs.values():
+                for place in run.ranks.values():
+                    place.alive = place.follower.alive
+            news = list(self._news.drain())
+            # All ranks join before the first record is taken: a step is complete with the ranks that are known.
+            places = [self._join(one.follower) for one in news]
+            for one, place in zip(news, places, strict=True):
+                if place is not None:
+                    place.take(one)
+
     def _join(self, follower: Follower) -> Place | None:
         """The place that a ring is of; None for a ring that is none of a run's latest attempt."""
         if follower.identity is None:
@@ -214,7 +225,7 @@ class Runs:
                 run.counts, run.durations = before.counts, before.durations
                 if before.attempt == attempt:
                     run.ranks |= _survivors(before, number)
-        place = run.ranks[number] = Place(follower)
+        place = run.ranks[number] = Place(follower, follower.alive)
         run.diagnosis.expect(len(run.ranks), run.world_size)
         for rank, one in run.ranks.items():
             run.diagnosis.place(rank, text(one.follower.data, "node"))
@@ -270,7 +281,7 @@ class Runs:
 
 def _survivors(run: Run, restarted: int) -> dict[int, Place]:
     """Where one rank was restarted alone, the others live and go on: their rings are not met again."""
-    return {rank: place for rank, place in run.ranks.items() if place.follower.alive and rank != restarted}
+    return {rank: place for rank, place in run.ranks.items() if place.alive and rank != restarted}
 
 
 def known(row: StepRow) -> FieldValues:
@@ -315,7 +326,7 @@ def _entry(run: Run) -> dict[str, Any]:
 def _state(number: int, place: Place) -> RankState:
     follower = place.follower
     events = [] if follower.broken else told(follower.reader.events(0))
-    return RankState(number, text(follower.data, "node"), follower.alive, events, place.lost, place.step)
+    return RankState(number, text(follower.data, "node"), place.alive, events, place.lost, place.step)
 
 
 def _report(follower: Follower, run: Run, number: int, last: int) -> RingReport | None:

@@ -240,6 +240,45 @@ def test_a_rank_whose_training_ended_was_not_killed(runs: Runs, trainer: Any) ->
     assert "without a word" not in text(told)
 
 
+def test_a_rank_whose_end_somebody_else_saw_first_was_not_killed(rings: Path, trainer: Any) -> None:
+    followers = Followers(rings)
+    runs = Runs(followers, lambda _: {})
+    ranks = [trainer(rank=0), trainer(rank=1)]
+    play(ranks, Story(1, ranks=2, steps=30, step_seconds=0.05))
+    runs.look()
+    for one in ranks:
+        one.event("end", 30, how="exit")
+        one.kill()
+    followers.look()  # another of its taps
+    told = runs.explain("run-1")
+    assert told is not None
+    assert "without a word" not in text(told)
+    assert "without a word" not in runs.listing()[0]["summary"]
+    runs.look()
+    told = runs.explain("run-1")
+    assert told is not None
+    assert (told.alive, "without a word" in text(told)) == (False, False)
+    runs.close()
+
+
+def test_who_is_said_to_be_lost_is_so_in_the_verdict_too(rings: Path, trainer: Any) -> None:
+    followers = Followers(rings)
+    runs = Runs(followers, lambda _: {})
+    ranks = [trainer(rank=0), trainer(rank=1)]
+    play(ranks, Story(1, ranks=2, steps=30, step_seconds=0.05))
+    runs.look()
+    for one in ranks:
+        one.kill()
+    for seen in (False, True):
+        followers.look()
+        told = runs.explain("run-1")
+        assert told is not None
+        lost = "ended without a word" in told.verdict.summary
+        assert [one.lost for one in told.ranks] == [lost, lost] == [seen, seen]
+        runs.look()
+    runs.close()
+
+
 def test_a_rank_that_has_not_said_what_it_does_is_where_its_ring_was_made(
     runs: Runs, rings: Path, trainer: Any
 ) -> None:
