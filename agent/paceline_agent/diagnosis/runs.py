@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -26,9 +27,12 @@ from paceline_exporters.rings import StepRow
 
 from ..reports import ring_report, with_evidence
 
+log = logging.getLogger(__name__)
+
 KEEP_ENDED_SECONDS = 300.0
 """A run that ended can be asked about for so long."""
 MOST_RUNS = 64
+"""Followed at a time; one that ended makes room for one that lives."""
 STEP_BOUNDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds."""
 
@@ -112,6 +116,11 @@ class Run:
         return any(place.alive for place in self.ranks.values())
 
     @property
+    def last_sign(self) -> float:
+        """Unix time: when a rank of it here was last seen to live."""
+        return max([self.last_alive, *(place.follower.last_alive for place in self.ranks.values())])
+
+    @property
     def world_size(self) -> int:
         """Of the whole run."""
         return max((whole(place.follower.data, "world_size", 1) for place in self.ranks.values()), default=1)
@@ -138,6 +147,7 @@ class Runs:
         self._runs: dict[str, Run] = {}
         self._met: set[str] = set()
         """Rings that took their place in a run, or are of an attempt before its latest, by UUID."""
+        self._told_full = False
         self._lock = threading.Lock()
 
     def look(self) -> list[Run]:
@@ -212,7 +222,7 @@ class Runs:
         if run is not None and number in run.ranks and run.ranks[number].follower is follower:
             return run.ranks[number]
         uuid, attempt = follower.reader.uuid, whole(follower.data, "attempt")
-        if follower.broken or uuid in self._met or (run is None and len(self._runs) >= MOST_RUNS):
+        if follower.broken or uuid in self._met or (run is None and not self._has_room(follower)):
             return None
         self._met.add(uuid)
         if run is not None and attempt < run.attempt:
@@ -230,6 +240,18 @@ class Runs:
         for rank, one in run.ranks.items():
             run.diagnosis.place(rank, text(one.follower.data, "node"))
         return place
+
+    def _has_room(self, newcomer: Follower) -> bool:
+        """For one more run: where there are too many, the one that ended longest ago leaves."""
+        if len(self._runs) < MOST_RUNS:
+            return True
+        older = [run for run in self._runs.values() if not run.alive and run.last_sign <= newcomer.last_alive]
+        if older:
+            del self._runs[min(older, key=lambda run: run.last_sign).run_id]
+        elif newcomer.alive and not self._told_full:
+            self._told_full, name = True, text(newcomer.data, "run_id")
+            log.warning("%d runs live here: run %r and any other are not diagnosed", MOST_RUNS, name)
+        return bool(older)
 
     def _feed(self, run: Run) -> None:
         """Records of all ranks in the order of their steps: no rank runs ahead of the others."""
@@ -275,8 +297,7 @@ class Runs:
         if run.alive:
             run.last_alive = now
             return True
-        signs = [run.last_alive, *(place.follower.last_alive for place in run.ranks.values())]
-        return now < max(signs) + self._keep_ended_seconds
+        return now < run.last_sign + self._keep_ended_seconds
 
 
 def _survivors(run: Run, restarted: int) -> dict[int, Place]:

@@ -153,6 +153,33 @@ def test_a_run_that_ended_is_forgotten(rings: Path, trainer: Any) -> None:
     runs.close()
 
 
+def test_runs_that_ended_make_room_for_one_that_lives(
+    runs: Runs, trainer: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("paceline_agent.diagnosis.runs.MOST_RUNS", 3)
+    trainers = {name: trainer(run_id=name, rank=0, world_size=1) for name in ("b", "c", "a")}
+    for one in trainers.values():
+        one.kill()
+        runs.look()  # each ended at a time of its own
+    trainers["d"] = trainer(run_id="d", rank=0, world_size=1)
+    assert [run.run_id for run in runs.look()] == ["a", "c", "d"]
+    trainers |= {name: trainer(run_id=name, rank=0, world_size=1) for name in ("e", "f")}
+    assert [run.run_id for run in runs.look()] == ["d", "e", "f"]
+    assert not caplog.records
+    late = trainer(run_id="g", rank=0, world_size=1)
+    for number in (1, 2):
+        late.steps({"step": number, "step_seconds": 0.1})
+        assert [run.run_id for run in runs.look()] == ["d", "e", "f"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "3 runs live here: run 'g' and any other are not diagnosed"
+    ]
+    trainers["e"].kill()
+    late.steps({"step": 3, "step_seconds": 0.1})
+    runs.look()
+    late.steps({"step": 4, "step_seconds": 0.1})
+    assert [run.run_id for run in runs.look()] == ["d", "f", "g"]
+
+
 def test_a_ring_that_is_removed_leaves_what_was_seen_of_it(runs: Runs, rings: Path, trainer: Any) -> None:
     play([trainer(rank=0), trainer(rank=1)], SLOW)
     runs.look()
