@@ -35,6 +35,7 @@ class RunDiagnosis:
         """What each rank's node saw lately."""
         self._past = Past()
         self._alone = False
+        self._unseen = 0
         self._gone: Mapping[int, Ending] = {}
         self._nodes: dict[int, str] = {}
         self.findings: deque[Finding] = deque(maxlen=MOST_FINDINGS)
@@ -54,6 +55,7 @@ class RunDiagnosis:
         """So many of the run's ranks will be fed; of a run on many nodes an agent sees its own only."""
         self._alignment.expected_ranks = ranks
         self._alone = world_size == 1
+        self._unseen = max(0, world_size - ranks)
 
     def place(self, rank: int, node: str) -> None:
         """Where a rank runs."""
@@ -97,7 +99,7 @@ class RunDiagnosis:
     @property
     def shares(self) -> Shares | None:
         """Where the time of the latest steps went."""
-        return shares(self._shares)
+        return shares(self._shares, self._unseen)
 
     @property
     def stragglers(self) -> dict[int, float]:

@@ -56,7 +56,9 @@ def test_half_of_the_ranks_is_half_of_the_truth_and_says_so() -> None:
     told = replay([one for one in reports(SLOW) if one.rank < 2])
     assert not [one for one in told.verdict.findings if one.kind == "straggler"]
     assert told.unseen == [2, 3]
-    assert "2 ranks nothing is seen" in told.missing[0]
+    assert told.missing[0].startswith("Of 2 ranks nothing is seen from here (2, 3): one of them ")
+    missing = replay([one for one in reports(SLOW) if one.rank < 3]).missing
+    assert missing[0] == "Of 1 rank nothing is seen from here (3): it may be the slow one."
 
 
 def test_evidence_names_the_cause() -> None:
