@@ -46,8 +46,6 @@ FIELDS = frozenset(
     )
 )
 """Fields of a step record that a diagnosis reads."""
-SERVED = FIELDS | {"ddp_exposed_seconds"}
-"""And those that `top` shows besides."""
 _STEP, _MONOTONIC = (layout.STEP_FIELDS.index(name) for name in ("step", "monotonic"))
 _READ = [(index, name) for index, name in enumerate(layout.STEP_FIELDS) if name in FIELDS]
 
@@ -361,6 +359,6 @@ def _report(follower: Follower, run: Run, number: int, last: int) -> RingReport 
         return None
     if report is None or report.window is None:
         return report
-    columns = {name: values for name, values in report.window.columns.items() if name in SERVED}
+    columns = {name: values for name, values in report.window.columns.items() if name in FIELDS}
     served = replace(report, window=replace(report.window, columns=columns))
     return with_evidence(served, run.diagnosis.evidence.get(number, {}))

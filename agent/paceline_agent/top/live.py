@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 from paceline_exporters.diagnosis.endings import Ending, last_word
 from paceline_exporters.diagnosis.evidence import Evidence
 from paceline_exporters.diagnosis.hang import PHASE_FIELDS, Progress
+from paceline_exporters.diagnosis.jobsteps import JobStep
+from paceline_exporters.diagnosis.phases import waiting
 from paceline_exporters.diagnosis.replay import values_of
 from paceline_exporters.diagnosis.run import RunDiagnosis
 from paceline_exporters.messages import RingReport
@@ -37,8 +40,6 @@ class LiveRank:
     place: Progress | None = None
     """Where it is now; None where that is not known."""
     next_record: int = 0
-    exposed_seconds: float | None = None
-    """Communication not hidden in the latest step in which DDP measured it."""
     evidence: Evidence = field(default_factory=dict)
     recent: deque[Mapping[str, float]] = field(default_factory=lambda: deque(maxlen=RECENT_STEPS))
 
@@ -60,6 +61,14 @@ class LiveRank:
         seconds = sum(seconds for _, seconds in known)
         return sum(tokens for tokens, _ in known) / seconds if seconds else None
 
+    @property
+    def waiting(self) -> float | None:
+        """For others or for the network, as a share of those of the latest steps in which it is known."""
+        steps = [(JobStep(0, {0: values}, complete=False), values.get("step_seconds")) for values in self.recent]
+        known = [(waits[0], seconds) for step, seconds in steps if seconds and (waits := waiting(step))]
+        whole = sum(seconds for _, seconds in known)
+        return sum(waits for waits, _ in known) / whole if whole else None
+
     def shares(self) -> dict[str, float]:
         """Of each phase in the time of the latest steps."""
         sums = {phase: sum(v.get(PHASE_FIELDS[phase], 0.0) for v in self.recent) for phase in PHASES}
@@ -75,6 +84,8 @@ class LiveRun:
         self.world_size = 1
         self.ranks: dict[int, LiveRank] = {}
         self.diagnosis = RunDiagnosis(1)
+        self.last_sign = 0.0
+        """Unix time: when a rank was last seen to live; of one that had ended before, its latest event."""
         self._attempt = -1
         self._places: dict[str, Mapping[int, Progress]] = {}
 
@@ -139,6 +150,8 @@ class LiveRun:
         rank.agent, rank.alive = agent, report.alive
         rank.word = last_word(report.events)
         self.world_size = report.world_size
+        signs = [time.time()] if report.alive else [event.wall for event in report.events]
+        self.last_sign = max([self.last_sign, *signs])
         if report.window is not None:
             rank.evidence = report.window.evidence
             self.diagnosis.saw(report.rank, rank.evidence)
@@ -150,7 +163,6 @@ class LiveRun:
         found = []
         for values in values_of(window, max(rank.next_record, window.first)):
             rank.recent.append(values)
-            rank.exposed_seconds = values.get("ddp_exposed_seconds", rank.exposed_seconds)
             if "step" in values:
                 rank.step = int(values["step"])
                 found.append((values["step"], report.rank, values))

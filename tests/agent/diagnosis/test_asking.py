@@ -59,12 +59,12 @@ def test_who_does_not_answer_may_have_the_run() -> None:
 
 
 def test_a_run_that_ended_long_ago_is_in_its_files() -> None:
-    with pytest.raises(NoSuchRun, match="there are no runs: has a job taken a step?.*--rings DIR"):
+    with pytest.raises(NoSuchRun, match=r"there are no runs: .*--rings DIR"):
         explain_by_agents([Agent()], None)
-    with pytest.raises(NoSuchRun, match="^which run\\? There are a, b$"):
+    with pytest.raises(NoSuchRun, match=r"^which run\? There are a, b$"):
         explain_by_agents([Agent("b"), Agent("a")], None)
 
 
 def test_where_no_agent_listens_one_is_to_be_started() -> None:
-    with pytest.raises(PeerError, match="connection refused: start `paceline agent` there, or .* --agent$"):
+    with pytest.raises(PeerError, match=r"start `paceline agent` there, or .* --agent$"):
         explain_by_agents([Peer("127.0.0.1:1")], None)
