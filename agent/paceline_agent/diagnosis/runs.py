@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from paceline_exporters.attach import layout
-from paceline_exporters.diagnosis.endings import Ending, last_word
+from paceline_exporters.diagnosis.endings import Fate
 from paceline_exporters.diagnosis.evidence import Evidence
 from paceline_exporters.diagnosis.explanation import Explanation, RankState, explain, told
 from paceline_exporters.diagnosis.findings import Finding
@@ -66,24 +66,24 @@ class Place:
     step: int | None = None
     monotonic: float = math.nan
     """When its latest step ended, seconds."""
-    word: str = ""
-    """How training ended, as the rank says; empty: it goes on, or the rank was killed."""
+    fate: Fate = field(default_factory=Fate)
+    """How it fares, as it says itself."""
     rows: list[StepRow] = field(default_factory=list)
     """What the latest look took over."""
 
     @property
     def training(self) -> bool:
         """Whether steps are still to be expected."""
-        return self.alive and not self.word
+        return self.alive and not self.fate.word
 
     @property
     def lost(self) -> bool:
         """Whether its process ended without a word; of a file that is gone that is not known."""
-        return not (self.alive or self.follower.broken or self.word)
+        return not (self.alive or self.follower.broken or self.fate.word)
 
     def take(self, news: News) -> None:
         """What is new in its ring."""
-        self.word = last_word(news.events, self.word)
+        self.fate = self.fate.after(news.events)
         self.rows += news.rows
         for row in news.rows:
             if row[_STEP] - row[_STEP] == 0.0:
@@ -202,8 +202,8 @@ class Runs:
         """What is new, and who lives, both as of one look at the rings."""
         with self._followers.lock:
             for run in self._runs.values():
-                for place in run.ranks.values():
-                    place.alive = place.follower.alive
+                for there in run.ranks.values():
+                    there.alive = there.follower.alive
             news = list(self._news.drain())
             # All ranks join before the first record is taken: a step is complete with the ranks that are known.
             places = [self._join(one.follower) for one in news]
@@ -270,10 +270,11 @@ class Runs:
     def _watch(self, run: Run) -> None:
         for number, place in run.ranks.items():
             run.diagnosis.saw(number, self._evidence_of(text(place.follower.data, "gpu_uuid")))
+            run.diagnosis.heard(number, place.fate)
         progress = self._progress(run)
-        # Of a file that is gone it is not known how its rank ended, but it trains no more.
+        # Of a file that is gone it may not be known how its rank ended, but it trains no more.
         over = {number: place for number, place in run.ranks.items() if not place.training}
-        gone = {n: Ending(one.step or 0, one.word) for n, one in over.items() if not one.follower.broken}
+        gone = {n: one.fate.ending(one.step) for n, one in over.items() if one.fate.word or one.lost}
         everyone = len(progress) + len(over) >= run.world_size
         finding = run.diagnosis.stands(progress, everyone, gone)
         if finding is not None:

@@ -30,7 +30,7 @@ VERDICT_STYLES = {"healthy": "green", "compute_bound": "green", "hung": "bold re
 FRAME_LINES_PER_RUN = 3
 """Title, verdict, header."""
 THROTTLED = 0.05
-MARKED = ("slow", "hung", "lost")
+MARKED = ("slow", "hung", "lost", "failed")
 """States of ranks that are never among the hidden."""
 
 
@@ -54,6 +54,8 @@ class Row:
         """Empty while all is well."""
         if self.away:
             return "away"
+        if self.rank.failed:
+            return "failed"
         if not self.rank.alive:
             return "lost" if self.rank.lost else "ended"
         if self.rank.rank in self.run.hung:
@@ -135,7 +137,7 @@ COLUMNS: Sequence[Column] = (
     Column("TEMP", 5, 8, _cell(lambda row: unit(row.gpu.temperature_celsius, "C"))),
     Column("MEM", 5, 9, _cell(_memory)),
     Column("THROT", 5, 7, _throttle),
-    Column("STATE", 5, 2, _cell(lambda row: row.state, "yellow"), right=False),
+    Column("STATE", 6, 2, _cell(lambda row: row.state, "yellow"), right=False),
 )
 
 
@@ -236,7 +238,8 @@ def _ended(runs: Sequence[LiveRun], room: int) -> Iterator[Text]:
     """A line each of the first ones, and one for those that there is no room for."""
     shown = runs if len(runs) <= room else runs[: max(0, room - 1)]
     for run in shown:
-        yield Text(f"{printable(run.run_id)}  ended, ", "dim").append_text(_verdict(run))
+        how = Text("failed", "bold red") if run.failed else Text("ended", "dim")
+        yield Text(f"{printable(run.run_id)}  ", "dim").append_text(how).append(", ").append_text(_verdict(run))
     if room and len(shown) < len(runs):
         yield Text(f"and {_count(len(runs) - len(shown), 'more ended run' if shown else 'ended run')}", "dim")
 

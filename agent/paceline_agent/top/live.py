@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from paceline_exporters.diagnosis.endings import Ending, last_word
+from paceline_exporters.diagnosis.endings import FAILED, Fate
 from paceline_exporters.diagnosis.evidence import Evidence
 from paceline_exporters.diagnosis.hang import PHASE_FIELDS, Progress
 from paceline_exporters.diagnosis.jobsteps import JobStep
@@ -34,8 +34,8 @@ class LiveRank:
     """URL of the agent that sees it."""
     ring: str
     alive: bool = True
-    word: str = ""
-    """How training ended, as the rank says; empty: it goes on, or the rank was killed."""
+    fate: Fate = field(default_factory=Fate)
+    """How it fares, as it says itself."""
     step: int | None = None
     place: Progress | None = None
     """Where it is now; None where that is not known."""
@@ -46,7 +46,12 @@ class LiveRank:
     @property
     def lost(self) -> bool:
         """Whether its process ended without a word."""
-        return not self.alive and not self.word
+        return not self.alive and not self.fate.word
+
+    @property
+    def failed(self) -> bool:
+        """Whether an exception ended its training."""
+        return self.fate.word in FAILED
 
     @property
     def step_seconds(self) -> float | None:
@@ -95,6 +100,11 @@ class LiveRun:
         return any(rank.alive for rank in self.ranks.values())
 
     @property
+    def failed(self) -> bool:
+        """Whether an exception ended a rank that is seen."""
+        return any(rank.failed for rank in self.ranks.values())
+
+    @property
     def hung(self) -> Collection[int]:
         """Ranks to look at in a standstill: the one that is behind, or all."""
         standstill = self.diagnosis.standstill
@@ -125,8 +135,8 @@ class LiveRun:
         places = {rank: place for one in self._places.values() for rank, place in one.items()}
         for number, rank in self.ranks.items():
             rank.place = places.get(number)
-        over = {number: rank for number, rank in self.ranks.items() if rank.word or not rank.alive}
-        gone = {number: Ending(rank.step or 0, rank.word) for number, rank in over.items()}
+        over = {number: rank for number, rank in self.ranks.items() if rank.fate.word or not rank.alive}
+        gone = {number: rank.fate.ending(rank.step) for number, rank in over.items()}
         self.diagnosis.stands(places, everyone=len(places) + len(gone) >= self.world_size, gone=gone)
 
     def lose(self, agent: str) -> None:
@@ -148,7 +158,8 @@ class LiveRun:
             rank = self.ranks[report.rank] = LiveRank(report.rank, report.node, agent, report.ring)
             self.diagnosis.place(report.rank, report.node)
         rank.agent, rank.alive = agent, report.alive
-        rank.word = last_word(report.events)
+        rank.fate = Fate().after(report.events)
+        self.diagnosis.heard(report.rank, rank.fate)
         self.world_size = report.world_size
         signs = [time.time()] if report.alive else [event.wall for event in report.events]
         self.last_sign = max([self.last_sign, *signs])

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from .causes import explained
 from .communication import CommunicationWatch
-from .endings import Ending, with_gone
+from .endings import Ending, Fate, with_gone, with_loss
 from .evidence import Evidence, Past
 from .findings import Finding, Verdict
 from .hang import HangWatch, Progress
@@ -37,6 +37,7 @@ class RunDiagnosis:
         self._alone = False
         self._unseen = 0
         self._gone: Mapping[int, Ending] = {}
+        self._fates: dict[int, Fate] = {}
         self._nodes: dict[int, str] = {}
         self.findings: deque[Finding] = deque(maxlen=MOST_FINDINGS)
         """All of this attempt, oldest first."""
@@ -65,6 +66,10 @@ class RunDiagnosis:
         """What the rank's node saw lately; replaces what it said before."""
         self.evidence[rank] = evidence
         self._past.keep(rank, self._latest[-1].number if self._latest else 0, evidence)
+
+    def heard(self, rank: int, fate: Fate) -> None:
+        """How the rank fares, as it says itself; replaces what it said before."""
+        self._fates[rank] = fate
 
     def add(self, rank: int, values: FieldValues) -> list[Finding]:
         """One step record; what it settled. A value that is no amount (below 0, not finite) counts as unknown."""
@@ -118,7 +123,8 @@ class RunDiagnosis:
 
     def verdict(self) -> Verdict:
         """On the latest steps and what holds now."""
-        return with_gone(verdict(self.shares, self._current(), self._throttled()), self._gone, self._nodes)
+        told = verdict(self.shares, self._current(), self._throttled())
+        return with_gone(with_loss(told, self._fates, self._nodes), self._gone, self._nodes)
 
     def _take(self, step: JobStep) -> list[Finding]:
         if self._latest and step.number < self._latest[-1].number:

@@ -140,6 +140,9 @@ def test_files_outlive_their_processes_and_tell_how_they_ended(rings: Path, trai
     runs.close()
     assert told is not None
     assert (told.alive, told.verdict.kind) == (False, "straggler")
+    assert told.verdict.summary.startswith(
+        "Rank 1 on node-a failed at step 300 (RuntimeError). Rank 0 on node-a "
+    )
     assert [event.detail["type"] for event in told.ranks[1].events] == ["RuntimeError"]
 
 
@@ -304,6 +307,40 @@ def test_who_is_said_to_be_lost_is_so_in_the_verdict_too(rings: Path, trainer: A
         assert [one.lost for one in told.ranks] == [lost, lost] == [seen, seen]
         runs.look()
     runs.close()
+
+
+def test_a_run_that_failed_does_not_look_well(runs: Runs, rings: Path, trainer: Any) -> None:
+    ranks = [trainer(rank=0), trainer(rank=1)]
+    play(ranks, Story(1, ranks=2, steps=30, step_seconds=0.05))
+    runs.look()
+    for one, error in zip(reversed(ranks), ("ValueError", "RuntimeError"), strict=True):
+        one.event("exception", 30, type=error, message="no")
+        one.event("end", 30, how="exception")
+        one.kill()
+    runs.look()
+    (entry,) = runs.listing()
+    assert entry["summary"].startswith(
+        "Rank 1 on node-a failed at step 30 (ValueError). Rank 0 on node-a failed at step 30 (RuntimeError). "
+    )
+    told = runs.explain("run-1")
+    assert told is not None
+    assert told.verdict.advice.startswith("Read the traceback of rank 1")
+    for file in rings.glob("*.ring"):
+        file.unlink()
+    runs.look()
+    assert runs.listing()[0]["summary"] == entry["summary"]
+
+
+def test_a_loss_that_is_not_finite_is_in_the_verdict(runs: Runs, trainer: Any) -> None:
+    ranks = [trainer(rank=0), trainer(rank=1)]
+    play(ranks, Story(1, ranks=2, steps=30, step_seconds=0.05))
+    runs.look()
+    for number in (13, 12):
+        ranks[number - 12].event("nan", number, loss="nan")
+    runs.look()
+    runs.look()
+    (entry,) = runs.listing()
+    assert entry["summary"].startswith("Rank 0 on node-a met the first loss that is not finite at step 12. ")
 
 
 def test_a_rank_that_has_not_said_what_it_does_is_where_its_ring_was_made(

@@ -182,6 +182,21 @@ def test_a_rank_that_was_killed_is_marked() -> None:
     assert "Rank 0 on node-1 ended without a word at step 40 (killed?)." in " ".join(rows[2])
 
 
+def test_what_failed_is_told_as_that() -> None:
+    told = (
+        Event(1, "exception", 1.0, 40.0, {"type": "ValueError"}),
+        Event(2, "end", 1.0, 40.0, {"how": "exception"}),
+    )
+    rings = reports(2, run_id="run")
+    rings[1] = replace(rings[1], alive=False, events=told)
+    rows = [row.split() for row in drawn(runs(run=Steps(rings, {0: Progress(40, "forward", 1.0, 1.0)})), 160)]
+    assert (rows[5][0], rows[5][-1]) == ("!1", "failed")
+    rings[0] = replace(rings[0], alive=False)
+    rows = drawn(runs(run=Steps(rings, {})), 160)
+    assert rows[1].startswith("run  failed, ")
+    assert ": Rank 1 on node-1 failed at step 40 (ValueError). Rank 0 on node-1 ended without" in rows[1]
+
+
 def test_names_cannot_write_to_the_terminal() -> None:
     assert not any("\x1b" in row for row in drawn(cluster(2, "a\x1b[2Jb"), 160))
 

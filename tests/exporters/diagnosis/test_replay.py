@@ -131,6 +131,19 @@ def test_a_rank_that_was_killed_is_told_where_somebody_looked() -> None:
     )
 
 
+def test_how_ranks_failed_is_told_by_their_words_where_nobody_looked() -> None:
+    failed = (
+        Event(1, "nan", 1.0, 290.0, {"loss": "nan"}),
+        Event(2, "exception", 2.0, 300.0, {"type": "ValueError"}),
+        Event(3, "end", 2.0, 300.0, {"how": "exception"}),
+    )
+    told = replay([replace(one, alive=False, events=failed if one.rank == 1 else ()) for one in reports(SLOW)])
+    assert told.verdict.summary.startswith(
+        "Rank 1 on node-0 failed at step 300 (ValueError). "
+        "Rank 1 on node-0 met the first loss that is not finite at step 290. Rank 3 on node-1 costs "
+    )
+
+
 def test_a_json_round_trip_changes_nothing() -> None:
     event = Event(3, "exception", 1.0, 12.0, {"type": "ValueError"})
     told = replay(reports(SLOW, events=(event,)))
