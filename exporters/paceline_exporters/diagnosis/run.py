@@ -140,6 +140,9 @@ class RunDiagnosis:
         return found
 
     def _told(self, finding: Finding) -> Finding:
+        if finding.kind == "communication" and finding.cause in ("communication", "unknown"):
+            # What is slower may as well be a rank that is not seen.
+            finding = replace(finding, cause="unknown" if self._unseen else "communication")
         before = {} if finding.kind == "straggler" else self._past.before(finding.since_step)
         told = explained(finding, self.evidence, before, self._nodes)
         return told if told.rank is None else replace(told, node=self._nodes.get(told.rank, ""))

@@ -228,7 +228,7 @@ def _communicating(found: Shares, findings: Sequence[Finding], _throttled: Mappi
     slower = next((one for one in findings if one.kind == "communication"), None)
     if (found.communication or 0.0) < COMMUNICATION_BOUND and slower is None:
         return None
-    if found.unseen and (slower is None or slower.cause == "communication"):
+    if found.unseen and (slower is None or slower.cause == "unknown"):
         return _waiting(found, slower)
     summary = f"Communication that nothing hides takes {found.communication or 0.0:.0%} of the step."
     if slower is None:

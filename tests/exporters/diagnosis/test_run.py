@@ -168,7 +168,7 @@ def test_all_ranks_tell_who_is_waited_for() -> None:
 def test_waiting_that_grew_is_not_laid_to_the_network_where_ranks_are_not_seen() -> None:
     story = replace(LATE_ELSEWHERE, onset=100, steps=130)
     told = seen_of(story, (0, 1)).verdict()
-    assert "communication" in [one.kind for one in told.findings]
+    assert "unknown" in [one.cause for one in told.findings if one.kind == "communication"]
     assert " of the step (since step 100 0.1" in told.summary
     assert told.summary.endswith(
         " of the step more), for other ranks or for the network: the other nodes' agents tell which."
@@ -178,6 +178,15 @@ def test_waiting_that_grew_is_not_laid_to_the_network_where_ranks_are_not_seen()
     told = diagnosis.verdict()
     assert "cause: degraded nic on rank 1's node" in told.summary
     assert told.advice.startswith("Look at the network first")
+
+
+def test_a_network_that_became_slower_is_the_cause_where_all_ranks_are_seen() -> None:
+    diagnosis = seen_of(Story(1, ranks=2, fault="communication", by=0.3, steps=130), (0, 1))
+    assert "cause: communication" in diagnosis.verdict().summary
+    diagnosis.expect(2, 4)
+    assert "cause" not in diagnosis.verdict().summary
+    diagnosis.expect(4, 4)
+    assert "cause: communication" in diagnosis.verdict().summary
 
 
 def test_a_rank_of_its_own_waits_for_nobody() -> None:
