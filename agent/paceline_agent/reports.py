@@ -22,6 +22,7 @@ def ring_report(
     if header is None or not isinstance(header.data.get("run_id"), str):
         return None
     since = mark or START
+    alive = reader.alive()  # asked first: nothing that a rank says before it ends is missed then
     window = _window(reader, since.next_record, max_records)
     events = reader.events(since.next_event)
     fresh = header.generation > since.generation
@@ -29,7 +30,7 @@ def ring_report(
         return None
     return RingReport(
         ring=reader.uuid,
-        alive=reader.alive(),
+        alive=alive,
         generation=header.generation,
         header=header.data if fresh else None,
         events=events,

@@ -103,6 +103,28 @@ def test_what_is_not_finite_travels_as_null(opened: Opened) -> None:
     json.dumps(report.window.columns, allow_nan=False)
 
 
+def test_who_ends_while_it_is_read_lived_when_it_was(rings: Path, trainer: Any, monkeypatch: Any) -> None:
+    one = trainer()
+    reader = RingReader.open(next(rings.glob("*.ring")))
+    read = reader.events
+
+    def ends_meanwhile(first: int) -> Any:
+        found = read(first)
+        one.event("end", 3, how="finished")
+        one.kill()
+        return found
+
+    monkeypatch.setattr(reader, "events", ends_meanwhile)
+    report = ring_report(reader, None)
+    assert report is not None
+    assert (report.events, report.alive) == ([], True)
+    monkeypatch.undo()
+    report = ring_report(reader, None)
+    assert report is not None
+    assert ([event.kind for event in report.events], report.alive) == (["end"], False)
+    reader.close()
+
+
 @pytest.mark.parametrize("header", [{}, {"run_id": None}, {"run_id": 7}])
 def test_a_ring_of_no_run_is_not_reported(opened: Opened, header: dict[str, Any]) -> None:
     recorder, reader = opened(header)

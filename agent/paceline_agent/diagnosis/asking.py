@@ -16,6 +16,8 @@ from paceline_exporters.messages import MessageError, Report, RingReport, requir
 from ..peer import NotThere, Peer, PeerError
 
 MOST_AT_ONCE = 16
+EARLIER = "a run that ended over 5 minutes ago is explained from its files, on its node: --rings DIR"
+START = "start `paceline agent` there, or name another address with --agent"
 T = TypeVar("T")
 
 
@@ -43,7 +45,7 @@ def explain_by_agents(peers: Sequence[Peer], run_id: str | None) -> Explanation:
     listings = _each(peers, lambda peer: _runs(peer.json("/v1/runs")), troubles)
     if not listings:
         raise PeerError("; ".join(troubles))
-    run_id = choose(run_id, sorted({name for runs in listings.values() for name in runs}))
+    run_id = _chosen(run_id, sorted({name for runs in listings.values() for name in runs}), troubles)
     holders = [peer for peer, runs in listings.items() if run_id in runs]
     path = f"/v1/runs/{quote(run_id, safe='')}"
     told = _each(holders, lambda peer: Explanation.decode(peer.json(path)), troubles)
@@ -75,6 +77,15 @@ def choose(run_id: str | None, runs: Sequence[str]) -> str:
     return runs[0]
 
 
+def _chosen(run_id: str | None, runs: Sequence[str], troubles: Sequence[str]) -> str:
+    """As `choose`, of what agents have; who did not answer may have the run."""
+    try:
+        return choose(run_id, runs)
+    except NoSuchRun as error:
+        elsewhere = [] if run_id is None and runs else [EARLIER]
+        raise NoSuchRun("; ".join([str(error), *troubles, *elsewhere])) from error
+
+
 def _combined(steps: Sequence[Steps], told: Iterable[Explanation]) -> Explanation | None:
     rings = {ring.ring: ring for one in steps for ring in one.rings}  # a directory may have two agents
     if not rings:
@@ -93,7 +104,8 @@ def _each(peers: Sequence[Peer], ask: Callable[[Peer], T], troubles: list[str]) 
         except NotThere:
             return f"{peer.url}: the run left while it was asked about"
         except PeerError as error:
-            return str(error)
+            refused = isinstance(error.__cause__, ConnectionRefusedError)
+            return f"{error}: {START}" if refused else str(error)
         except MessageError as error:
             return f"{peer.url} answers what this version does not understand: {error}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from paceline_exporters.attach import layout
-from paceline_exporters.diagnosis.endings import Ending, last_word
+from paceline_exporters.diagnosis.endings import Fate
 from paceline_exporters.diagnosis.evidence import Evidence
 from paceline_exporters.diagnosis.explanation import Explanation, RankState, explain, told
 from paceline_exporters.diagnosis.findings import Finding
@@ -27,9 +28,12 @@ from paceline_exporters.rings import StepRow
 
 from ..reports import ring_report, with_evidence
 
+log = logging.getLogger(__name__)
+
 KEEP_ENDED_SECONDS = 300.0
 """A run that ended can be asked about for so long."""
 MOST_RUNS = 64
+"""Followed at a time; one that ended makes room for one that lives."""
 STEP_BOUNDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds."""
 
@@ -43,8 +47,6 @@ FIELDS = frozenset(
     )
 )
 """Fields of a step record that a diagnosis reads."""
-SERVED = FIELDS | {"ddp_exposed_seconds"}
-"""And those that `top` shows besides."""
 _STEP, _MONOTONIC, _SECONDS = (layout.STEP_FIELDS.index(name) for name in ("step", "monotonic", "step_seconds"))
 _READ = [(index, name) for index, name in enumerate(layout.STEP_FIELDS) if name in FIELDS]
 _TELLING = [
@@ -71,11 +73,14 @@ class Place:
     """A rank of a run on this node, and how far it is."""
 
     follower: Follower
+    alive: bool
+    """Whether its trainer lived at the latest look: the follower may know of its end already, but its last words
+    are then still to come here."""
     step: int | None = None
     monotonic: float = math.nan
     """When its latest step ended, seconds."""
-    word: str = ""
-    """How training ended, as the rank says; empty: it goes on, or the rank was killed."""
+    fate: Fate = field(default_factory=Fate)
+    """How it fares, as it says itself."""
     rows: list[StepRow] = field(default_factory=list)
     """What the latest look took over."""
     lengths: list[float] = field(default_factory=list)
@@ -84,16 +89,16 @@ class Place:
     @property
     def training(self) -> bool:
         """Whether steps are still to be expected."""
-        return self.follower.alive and not self.word
+        return self.alive and not self.fate.word
 
     @property
     def lost(self) -> bool:
         """Whether its process ended without a word; of a file that is gone that is not known."""
-        return not (self.follower.alive or self.follower.broken or self.word)
+        return not (self.alive or self.follower.broken or self.fate.word)
 
     def take(self, news: News) -> None:
         """What is new in its ring."""
-        self.word = last_word(news.events, self.word)
+        self.fate = self.fate.after(news.events)
         self.rows += news.rows
         self.lengths += [seconds for row in news.rows[news.old :] if (seconds := row[_SECONDS]) - seconds == 0.0]
         for row in news.rows:
@@ -122,7 +127,12 @@ class Run:
     @property
     def alive(self) -> bool:
         """Whether a rank of it here lives."""
-        return any(place.follower.alive for place in self.ranks.values())
+        return any(place.alive for place in self.ranks.values())
+
+    @property
+    def last_sign(self) -> float:
+        """Unix time: when a rank of it here was last seen to live."""
+        return max([self.last_alive, *(place.follower.last_alive for place in self.ranks.values())])
 
     @property
     def world_size(self) -> int:
@@ -151,6 +161,7 @@ class Runs:
         self._runs: dict[str, Run] = {}
         self._met: set[str] = set()
         """Rings that took their place in a run, or are of an attempt before its latest, by UUID."""
+        self._told_full = False
         self._lock = threading.Lock()
 
     def look(self) -> list[Run]:
@@ -158,12 +169,7 @@ class Runs:
         self._followers.look(unless_within=self._patience_seconds)
         with self._lock:
             now = time.time()
-            news = list(self._news.drain())
-            # All ranks join before the first record is taken: a step is complete with the ranks that are known.
-            places = [self._join(one.follower) for one in news]
-            for one, place in zip(news, places, strict=True):
-                if place is not None:
-                    place.take(one)
+            self._take_over()
             self._met &= self._followers.current.keys()
             self._runs = {name: run for name, run in self._runs.items() if self._stays(run, now)}
             for run in self._runs.values():
@@ -208,6 +214,19 @@ class Runs:
         with self._lock:
             self._runs.clear()
 
+    def _take_over(self) -> None:
+        """What is new, and who lives, both as of one look at the rings."""
+        with self._followers.lock:
+            for run in self._runs.values():
+                for there in run.ranks.values():
+                    there.alive = there.follower.alive
+            news = list(self._news.drain())
+            # All ranks join before the first record is taken: a step is complete with the ranks that are known.
+            places = [self._join(one.follower) for one in news]
+            for one, place in zip(news, places, strict=True):
+                if place is not None:
+                    place.take(one)
+
     def _join(self, follower: Follower) -> Place | None:
         """The place that a ring is of; None for a ring that is none of a run's latest attempt."""
         if follower.identity is None:
@@ -217,7 +236,7 @@ class Runs:
         if run is not None and number in run.ranks and run.ranks[number].follower is follower:
             return run.ranks[number]
         uuid, attempt = follower.reader.uuid, whole(follower.data, "attempt")
-        if follower.broken or uuid in self._met or (run is None and len(self._runs) >= MOST_RUNS):
+        if follower.broken or uuid in self._met or (run is None and not self._has_room(follower)):
             return None
         self._met.add(uuid)
         if run is not None and attempt < run.attempt:
@@ -230,11 +249,23 @@ class Runs:
                 run.counts, run.durations = before.counts, before.durations
                 if before.attempt == attempt:
                     run.ranks |= _survivors(before, number)
-        place = run.ranks[number] = Place(follower)
+        place = run.ranks[number] = Place(follower, follower.alive)
         run.diagnosis.expect(len(run.ranks), run.world_size)
         for rank, one in run.ranks.items():
             run.diagnosis.place(rank, text(one.follower.data, "node"))
         return place
+
+    def _has_room(self, newcomer: Follower) -> bool:
+        """For one more run: where there are too many, the one that ended longest ago leaves."""
+        if len(self._runs) < MOST_RUNS:
+            return True
+        older = [run for run in self._runs.values() if not run.alive and run.last_sign <= newcomer.last_alive]
+        if older:
+            del self._runs[min(older, key=lambda run: run.last_sign).run_id]
+        elif newcomer.alive and not self._told_full:
+            self._told_full, name = True, text(newcomer.data, "run_id")
+            log.warning("%d runs live here: run %r and any other are not diagnosed", MOST_RUNS, name)
+        return bool(older)
 
     def _feed(self, run: Run) -> None:
         """Records of all ranks in the order of their steps: no rank runs ahead of the others."""
@@ -254,10 +285,11 @@ class Runs:
     def _watch(self, run: Run) -> None:
         for number, place in run.ranks.items():
             run.diagnosis.saw(number, self._evidence_of(text(place.follower.data, "gpu_uuid")))
+            run.diagnosis.heard(number, place.fate)
         progress = self._progress(run)
-        # Of a file that is gone it is not known how its rank ended, but it trains no more.
+        # Of a file that is gone it may not be known how its rank ended, but it trains no more.
         over = {number: place for number, place in run.ranks.items() if not place.training}
-        gone = {n: Ending(one.step or 0, one.word) for n, one in over.items() if not one.follower.broken}
+        gone = {n: one.fate.ending(one.step) for n, one in over.items() if one.fate.word or one.lost}
         everyone = len(progress) + len(over) >= run.world_size
         finding = run.diagnosis.stands(progress, everyone, gone)
         if finding is not None:
@@ -279,13 +311,12 @@ class Runs:
         if run.alive:
             run.last_alive = now
             return True
-        signs = [run.last_alive, *(place.follower.last_alive for place in run.ranks.values())]
-        return now < max(signs) + self._keep_ended_seconds
+        return now < run.last_sign + self._keep_ended_seconds
 
 
 def _survivors(run: Run, restarted: int) -> dict[int, Place]:
     """Where one rank was restarted alone, the others live and go on: their rings are not met again."""
-    return {rank: place for rank, place in run.ranks.items() if place.follower.alive and rank != restarted}
+    return {rank: place for rank, place in run.ranks.items() if place.alive and rank != restarted}
 
 
 def _tells(row: StepRow) -> bool:
@@ -334,7 +365,7 @@ def _entry(run: Run) -> dict[str, Any]:
 def _state(number: int, place: Place) -> RankState:
     follower = place.follower
     events = [] if follower.broken else told(follower.reader.events(0))
-    return RankState(number, text(follower.data, "node"), follower.alive, events, place.lost, place.step)
+    return RankState(number, text(follower.data, "node"), place.alive, events, place.lost, place.step)
 
 
 def _report(follower: Follower, run: Run, number: int, last: int) -> RingReport | None:
@@ -348,6 +379,6 @@ def _report(follower: Follower, run: Run, number: int, last: int) -> RingReport 
         return None
     if report is None or report.window is None:
         return report
-    columns = {name: values for name, values in report.window.columns.items() if name in SERVED}
+    columns = {name: values for name, values in report.window.columns.items() if name in FIELDS}
     served = replace(report, window=replace(report.window, columns=columns))
     return with_evidence(served, run.diagnosis.evidence.get(number, {}))

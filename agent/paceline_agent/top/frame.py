@@ -30,7 +30,7 @@ VERDICT_STYLES = {"healthy": "green", "compute_bound": "green", "hung": "bold re
 FRAME_LINES_PER_RUN = 3
 """Title, verdict, header."""
 THROTTLED = 0.05
-MARKED = ("slow", "hung", "lost")
+MARKED = ("slow", "hung", "lost", "failed")
 """States of ranks that are never among the hidden."""
 
 
@@ -54,6 +54,8 @@ class Row:
         """Empty while all is well."""
         if self.away:
             return "away"
+        if self.rank.failed:
+            return "failed"
         if not self.rank.alive:
             return "lost" if self.rank.lost else "ended"
         if self.rank.rank in self.run.hung:
@@ -94,11 +96,6 @@ def _bar(row: Row) -> Text:
     return bar
 
 
-def _exposed(row: Row) -> str:
-    seconds, step = row.rank.exposed_seconds, row.rank.step_seconds
-    return UNKNOWN if seconds is None or not step else f"{seconds / step:.0%}"
-
-
 def _memory(row: Row) -> str:
     used, total = row.gpu.memory_used_bytes, row.gpu.memory_total_bytes
     return UNKNOWN if used is None or not total else f"{used / total:.0%}"
@@ -132,7 +129,7 @@ COLUMNS: Sequence[Column] = (
     Column("STEP", 8, 0, _cell(lambda row: UNKNOWN if row.rank.step is None else str(row.rank.step))),
     Column("TIME", 8, 1, _time),
     Column("PHASES", BAR_CELLS, 3, _bar, right=False),
-    Column("EXPOSED", 7, 5, _cell(_exposed)),
+    Column("WAIT", 5, 5, _cell(lambda row: percent(row.rank.waiting))),
     Column("TOK/S", 7, 4, _cell(lambda row: scaled(row.rank.tokens_per_second))),
     Column("SLOW", 5, 1, _slow),
     Column("GPU", 5, 4, _cell(lambda row: percent(row.gpu.utilization))),
@@ -140,7 +137,7 @@ COLUMNS: Sequence[Column] = (
     Column("TEMP", 5, 8, _cell(lambda row: unit(row.gpu.temperature_celsius, "C"))),
     Column("MEM", 5, 9, _cell(_memory)),
     Column("THROT", 5, 7, _throttle),
-    Column("STATE", 5, 2, _cell(lambda row: row.state, "yellow"), right=False),
+    Column("STATE", 6, 2, _cell(lambda row: row.state, "yellow"), right=False),
 )
 
 
@@ -162,25 +159,23 @@ class Frame:
     def _lines(self, width: int, height: int | None) -> Iterator[Text]:
         nodes, runs = self.cluster.nodes, sorted(self.cluster.runs.values(), key=lambda run: run.run_id)
         yield Text(f"paceline top: {_count(len(nodes), 'node')}, {_count(len(runs), 'run')}; {LEGEND}", "bold")
-        live, ended = [run for run in runs if run.alive], [run for run in runs if not run.alive]
-        room = None
-        if height is not None:
-            left = height - 1 - len(nodes)
-            # First a rank of each run that lives, then those that ended, then all the other ranks.
-            ended = ended[: max(0, left - (FRAME_LINES_PER_RUN + 1) * len(live))]
-            room = max(1, (left - len(ended)) // max(1, len(live)) - FRAME_LINES_PER_RUN)
+        live = [run for run in runs if run.alive]
+        ended = sorted((run for run in runs if not run.alive), key=lambda run: -run.last_sign)
+        left = None if height is None else height - 1 - len(nodes)
+        rooms = _rooms(live, left, bool(ended))
         for run in live:
             yield from _title(run)
-            yield from self._table(run, width, room)
-        yield from map(_ended, ended)
+            yield from self._table(run, width, rooms[run.run_id])
+        used = sum(FRAME_LINES_PER_RUN + room for room in rooms.values())
+        yield from _ended(ended, len(ended) if left is None else max(0, left - used))
         for node in nodes.values():
             yield _node(node)
 
-    def _table(self, run: LiveRun, width: int, room: int | None) -> Iterator[Text]:
+    def _table(self, run: LiveRun, width: int, room: int) -> Iterator[Text]:
         columns = fitting(width)
         yield _line(columns, [Text(column.title) for column in columns], "dim")
         rows = [self._row(run, rank) for _, rank in sorted(run.ranks.items())]
-        if room is not None and len(rows) > room:
+        if len(rows) > room:
             # Those that hold the others up are never among the hidden; where there is one line, it is theirs.
             shown = sorted(rows, key=lambda row: (not row.marked, row.rank.rank))[: max(1, room - 1)]
             rows_left = len(rows) - len(shown) if room > len(shown) else 0
@@ -198,6 +193,19 @@ class Frame:
         if node.devices is not None:
             gpu = node.devices.gpus.get(node.devices.of_rank.get((run.run_id, rank.rank), ""))
         return Row(run, rank, gpu or Gpu(), bool(node.trouble))
+
+
+def _rooms(live: Sequence[LiveRun], lines: int | None, ended: bool) -> dict[str, int]:
+    """Lines for the ranks of each run that lives, one at least; `ended`: one line is for those that ended."""
+    if lines is None:
+        return {run.run_id: len(run.ranks) for run in live}
+    lines = max(lines - ended, (FRAME_LINES_PER_RUN + 1) * len(live))
+    rooms: dict[str, int] = {}
+    for run in sorted(live, key=lambda run: len(run.ranks)):  # what small ones leave is for the large ones
+        room = lines // (len(live) - len(rooms)) - FRAME_LINES_PER_RUN
+        rooms[run.run_id] = min(len(run.ranks), room)
+        lines -= FRAME_LINES_PER_RUN + rooms[run.run_id]
+    return rooms
 
 
 def fitting(width: int) -> list[Column]:
@@ -226,8 +234,14 @@ def _title(run: LiveRun) -> Iterator[Text]:
     yield Text("  ").append_text(_verdict(run))
 
 
-def _ended(run: LiveRun) -> Text:
-    return Text(f"{printable(run.run_id)}  ended, ", "dim").append_text(_verdict(run))
+def _ended(runs: Sequence[LiveRun], room: int) -> Iterator[Text]:
+    """A line each of the first ones, and one for those that there is no room for."""
+    shown = runs if len(runs) <= room else runs[: max(0, room - 1)]
+    for run in shown:
+        how = Text("failed", "bold red") if run.failed else Text("ended", "dim")
+        yield Text(f"{printable(run.run_id)}  ", "dim").append_text(how).append(", ").append_text(_verdict(run))
+    if room and len(shown) < len(runs):
+        yield Text(f"and {_count(len(runs) - len(shown), 'more ended run' if shown else 'ended run')}", "dim")
 
 
 def _verdict(run: LiveRun) -> Text:

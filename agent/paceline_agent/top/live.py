@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from paceline_exporters.diagnosis.endings import Ending, last_word
+from paceline_exporters.diagnosis.endings import FAILED, Fate
 from paceline_exporters.diagnosis.evidence import Evidence
 from paceline_exporters.diagnosis.hang import PHASE_FIELDS, Progress
+from paceline_exporters.diagnosis.jobsteps import JobStep
+from paceline_exporters.diagnosis.phases import waiting
 from paceline_exporters.diagnosis.replay import values_of
 from paceline_exporters.diagnosis.run import RunDiagnosis
 from paceline_exporters.messages import RingReport
@@ -31,21 +34,24 @@ class LiveRank:
     """URL of the agent that sees it."""
     ring: str
     alive: bool = True
-    word: str = ""
-    """How training ended, as the rank says; empty: it goes on, or the rank was killed."""
+    fate: Fate = field(default_factory=Fate)
+    """How it fares, as it says itself."""
     step: int | None = None
     place: Progress | None = None
     """Where it is now; None where that is not known."""
     next_record: int = 0
-    exposed_seconds: float | None = None
-    """Communication not hidden in the latest step in which DDP measured it."""
     evidence: Evidence = field(default_factory=dict)
     recent: deque[Mapping[str, float]] = field(default_factory=lambda: deque(maxlen=RECENT_STEPS))
 
     @property
     def lost(self) -> bool:
         """Whether its process ended without a word."""
-        return not self.alive and not self.word
+        return not self.alive and not self.fate.word
+
+    @property
+    def failed(self) -> bool:
+        """Whether an exception ended its training."""
+        return self.fate.word in FAILED
 
     @property
     def step_seconds(self) -> float | None:
@@ -59,6 +65,14 @@ class LiveRank:
         known = [(v["tokens"], v["step_seconds"]) for v in self.recent if {"tokens", "step_seconds"} <= v.keys()]
         seconds = sum(seconds for _, seconds in known)
         return sum(tokens for tokens, _ in known) / seconds if seconds else None
+
+    @property
+    def waiting(self) -> float | None:
+        """For others or for the network, as a share of those of the latest steps in which it is known."""
+        steps = [(JobStep(0, {0: values}, complete=False), values.get("step_seconds")) for values in self.recent]
+        known = [(waits[0], seconds) for step, seconds in steps if seconds and (waits := waiting(step))]
+        whole = sum(seconds for _, seconds in known)
+        return sum(waits for waits, _ in known) / whole if whole else None
 
     def shares(self) -> dict[str, float]:
         """Of each phase in the time of the latest steps."""
@@ -75,6 +89,8 @@ class LiveRun:
         self.world_size = 1
         self.ranks: dict[int, LiveRank] = {}
         self.diagnosis = RunDiagnosis(1)
+        self.last_sign = 0.0
+        """Unix time: when a rank was last seen to live; of one that had ended before, its latest event."""
         self._attempt = -1
         self._places: dict[str, Mapping[int, Progress]] = {}
 
@@ -82,6 +98,11 @@ class LiveRun:
     def alive(self) -> bool:
         """Whether a rank that is seen lives."""
         return any(rank.alive for rank in self.ranks.values())
+
+    @property
+    def failed(self) -> bool:
+        """Whether an exception ended a rank that is seen."""
+        return any(rank.failed for rank in self.ranks.values())
 
     @property
     def hung(self) -> Collection[int]:
@@ -114,8 +135,8 @@ class LiveRun:
         places = {rank: place for one in self._places.values() for rank, place in one.items()}
         for number, rank in self.ranks.items():
             rank.place = places.get(number)
-        over = {number: rank for number, rank in self.ranks.items() if rank.word or not rank.alive}
-        gone = {number: Ending(rank.step or 0, rank.word) for number, rank in over.items()}
+        over = {number: rank for number, rank in self.ranks.items() if rank.fate.word or not rank.alive}
+        gone = {number: rank.fate.ending(rank.step) for number, rank in over.items()}
         self.diagnosis.stands(places, everyone=len(places) + len(gone) >= self.world_size, gone=gone)
 
     def lose(self, agent: str) -> None:
@@ -137,8 +158,11 @@ class LiveRun:
             rank = self.ranks[report.rank] = LiveRank(report.rank, report.node, agent, report.ring)
             self.diagnosis.place(report.rank, report.node)
         rank.agent, rank.alive = agent, report.alive
-        rank.word = last_word(report.events)
+        rank.fate = Fate().after(report.events)
+        self.diagnosis.heard(report.rank, rank.fate)
         self.world_size = report.world_size
+        signs = [time.time()] if report.alive else [event.wall for event in report.events]
+        self.last_sign = max([self.last_sign, *signs])
         if report.window is not None:
             rank.evidence = report.window.evidence
             self.diagnosis.saw(report.rank, rank.evidence)
@@ -150,7 +174,6 @@ class LiveRun:
         found = []
         for values in values_of(window, max(rank.next_record, window.first)):
             rank.recent.append(values)
-            rank.exposed_seconds = values.get("ddp_exposed_seconds", rank.exposed_seconds)
             if "step" in values:
                 rank.step = int(values["step"])
                 found.append((values["step"], report.rank, values))

@@ -157,7 +157,8 @@ def _missing(
 ) -> Iterator[str]:
     if away := unseen(world_size, seen):
         named = ", ".join(map(str, away[:MOST_RANKS_NAMED])) + (", ..." if len(away) > MOST_RANKS_NAMED else "")
-        yield f"Of {len(away)} ranks nothing is seen from here ({named}): one of them may be the slow one."
+        ranks, slow = ("rank", "it") if len(away) == 1 else ("ranks", "one of them")
+        yield f"Of {len(away)} {ranks} nothing is seen from here ({named}): {slow} may be the slow one."
     if len(latest) < LEARNING_STEPS:
         yield (f"Stragglers and changes are judged after {LEARNING_STEPS} steps; {len(latest)} are known.")
     for names, least_ranks, text in BLIND if latest else ():

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeGuard
 
 from ..messages import RingReport, Window
-from .endings import Ending, last_word
+from .endings import Fate
 from .explanation import Explanation, RankState, explain, told
 from .findings import Finding
 from .hang import Progress
@@ -52,25 +52,24 @@ def replay(
     )
     for _, _, rank, values in records:
         diagnosis.add(rank, values)
-    states = [_state(rank, ranks[rank], progress is not None) for rank in sorted(ranks)]
-    if progress is not None:
-        gone = {
-            one.rank: Ending(one.step or 0, word)
-            for one in states
-            if (word := last_word(one.events)) or not one.alive
-        }
-        diagnosis.stands(progress, everyone=len(progress) + len(gone) >= world_size, gone=gone)
+    fates = {rank: Fate().after(event for one in ranks[rank] for event in one.events) for rank in sorted(ranks)}
+    states = [_state(rank, ranks[rank], fate, progress is not None) for rank, fate in fates.items()]
+    for rank, fate in fates.items():
+        diagnosis.heard(rank, fate)
+    gone = {one.rank: fates[one.rank].ending(one.step) for one in states if fates[one.rank].word or one.lost}
+    places = progress or {}
+    diagnosis.stands(places, everyone=len(places) + len(gone) >= world_size, gone=gone)
     first = records[0][1] if records else 0.0
     earlier = [finding for finding in before if finding.since_step < first]
     return explain(diagnosis, mine[0].run_id, attempt, world_size, states, earlier)
 
 
-def _state(rank: int, reports: Sequence[RingReport], seen: bool) -> RankState:
+def _state(rank: int, reports: Sequence[RingReport], fate: Fate, seen: bool) -> RankState:
     """Of one rank, all reports on it taken together; `seen`: somebody looked whether it lives."""
     events = [event for report in reports for event in report.events]
     alive = any(report.alive for report in reports)
     step = next((int(step) for _, step, _, _ in _records(rank, reports)), None)
-    lost = seen and not alive and not last_word(events)
+    lost = seen and not alive and not fate.word
     return RankState(rank, reports[-1].node, alive, told(events), lost, step)
 
 

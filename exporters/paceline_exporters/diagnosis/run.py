@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from .causes import explained
 from .communication import CommunicationWatch
-from .endings import Ending, with_gone
+from .endings import Ending, Fate, with_gone, with_loss
 from .evidence import Evidence, Past
 from .findings import Finding, Verdict
 from .hang import HangWatch, Progress
@@ -35,7 +35,9 @@ class RunDiagnosis:
         """What each rank's node saw lately."""
         self._past = Past()
         self._alone = False
+        self._unseen = 0
         self._gone: Mapping[int, Ending] = {}
+        self._fates: dict[int, Fate] = {}
         self._nodes: dict[int, str] = {}
         self.findings: deque[Finding] = deque(maxlen=MOST_FINDINGS)
         """All of this attempt, oldest first."""
@@ -54,6 +56,7 @@ class RunDiagnosis:
         """So many of the run's ranks will be fed; of a run on many nodes an agent sees its own only."""
         self._alignment.expected_ranks = ranks
         self._alone = world_size == 1
+        self._unseen = max(0, world_size - ranks)
 
     def place(self, rank: int, node: str) -> None:
         """Where a rank runs."""
@@ -68,6 +71,10 @@ class RunDiagnosis:
         """Whether a step of this number is one of those that are looked at. Where it is not, `add` may be spared
         the record, unless it tells of a rare phase (`hang.LEAST_TOLD`) or has DDP's own times."""
         return not self._thinning.leaves_out(number)
+
+    def heard(self, rank: int, fate: Fate) -> None:
+        """How the rank fares, as it says itself; replaces what it said before."""
+        self._fates[rank] = fate
 
     def add(self, rank: int, values: FieldValues) -> list[Finding]:
         """One step record; what it settled. A value that is no amount (below 0, not finite) counts as unknown."""
@@ -102,7 +109,7 @@ class RunDiagnosis:
     @property
     def shares(self) -> Shares | None:
         """Where the time of the latest steps went."""
-        return shares(self._shares)
+        return shares(self._shares, self._unseen)
 
     @property
     def stragglers(self) -> dict[int, float]:
@@ -121,7 +128,8 @@ class RunDiagnosis:
 
     def verdict(self) -> Verdict:
         """On the latest steps and what holds now."""
-        return with_gone(verdict(self.shares, self._current(), self._throttled()), self._gone, self._nodes)
+        told = verdict(self.shares, self._current(), self._throttled())
+        return with_gone(with_loss(told, self._fates, self._nodes), self._gone, self._nodes)
 
     def _take(self, step: JobStep) -> list[Finding]:
         if self._latest and step.number < self._latest[-1].number:
@@ -137,6 +145,9 @@ class RunDiagnosis:
         return found
 
     def _told(self, finding: Finding) -> Finding:
+        if finding.kind == "communication" and finding.cause in ("communication", "unknown"):
+            # What is slower may as well be a rank that is not seen.
+            finding = replace(finding, cause="unknown" if self._unseen else "communication")
         before = {} if finding.kind == "straggler" else self._past.before(finding.since_step)
         told = explained(finding, self.evidence, before, self._nodes)
         return told if told.rank is None else replace(told, node=self._nodes.get(told.rank, ""))

@@ -32,10 +32,13 @@ class Shares:
     compute: float
     """Forward, backward and optimizer of the median rank."""
     communication: float | None
-    """Waiting of the rank that waits least: what is not hidden behind compute and is nobody's lateness."""
+    """Waiting of the rank that waits least: what is not hidden behind compute and is nobody's lateness, unless a
+    rank that is not seen is late."""
     other: float
     mean_seconds: float = 0.0
     """Mean length of these steps."""
+    unseen: int = 0
+    """Ranks of the run that nothing is known of: others may wait for them."""
 
     @property
     def uneven(self) -> bool:
@@ -70,11 +73,11 @@ def step_shares(step: JobStep, alone: bool = False) -> StepShares | None:
     for phase in ("data_wait", "other"):
         row[phase] = median(work[phase].values()) / seconds if work[phase] else 0.0
     waits = waiting(step)
-    return {**row, "wait": min(waits.values()) / seconds} if len(waits) > 1 else row
+    return {**row, "wait": min(waits.values()) / seconds} if waits and not alone else row
 
 
-def shares(rows: Sequence[StepShares]) -> Shares | None:
-    """Of the latest steps of one run; None while there are too few."""
+def shares(rows: Sequence[StepShares], unseen: int = 0) -> Shares | None:
+    """Of the latest steps of one run, of which so many ranks are not seen; None while there are too few."""
     if len(rows) < LEAST_STEPS:
         return None
     waits = [row["wait"] for row in rows if "wait" in row]
@@ -85,6 +88,7 @@ def shares(rows: Sequence[StepShares]) -> Shares | None:
         communication=median(waits) if waits else None,
         other=median(row["other"] for row in rows),
         mean_seconds=fmean(row["seconds"] for row in rows),
+        unseen=unseen,
     )
 
 
@@ -224,6 +228,8 @@ def _communicating(found: Shares, findings: Sequence[Finding], _throttled: Mappi
     slower = next((one for one in findings if one.kind == "communication"), None)
     if (found.communication or 0.0) < COMMUNICATION_BOUND and slower is None:
         return None
+    if found.unseen and (slower is None or slower.cause == "unknown"):
+        return _waiting(found, slower)
     summary = f"Communication that nothing hides takes {found.communication or 0.0:.0%} of the step."
     if slower is None:
         advice = (
@@ -231,17 +237,30 @@ def _communicating(found: Shares, findings: Sequence[Finding], _throttled: Mappi
         )
     else:
         where = f" on rank {slower.rank}'s node" if slower.rank is not None else ""
-        numbers, cause = slower.numbers, slower.cause.replace("_", " ")
-        summary += (
-            f" Since step {slower.since_step} it is {numbers['exposed_seconds']:.3g} s instead of "
-            f"{numbers['normal_seconds']:.3g} s, {slower.share:.0%} of the step more; cause: {cause}{where}."
-        )
+        cause = slower.cause.replace("_", " ")
+        summary += f" Since step {slower.since_step} it is {_longer(slower)}; cause: {cause}{where}."
         advice = "Look at the network first: it was faster before."
     return (
         summary,
         advice,
         ("ddp_bucket_cap_mb", "gradient_accumulation_steps", "per_device_train_batch_size", "NCCL_*"),
     )
+
+
+def _waiting(found: Shares, slower: Finding | None) -> Words:
+    """Of a part of the run: the network cannot be told from a slow rank that is not seen."""
+    since = "" if slower is None else f" (since step {slower.since_step} {_longer(slower)})"
+    return (
+        f"The ranks seen here wait for {found.communication or 0.0:.0%} of the step{since}, for other ranks or "
+        "for the network: the other nodes' agents tell which.",
+        "Ask the agents of all its nodes together: `paceline explain RUN --agent URL --agent URL ...`.",
+        (),
+    )
+
+
+def _longer(slower: Finding) -> str:
+    now, normal = (slower.numbers[name] for name in ("exposed_seconds", "normal_seconds"))
+    return f"{now:.3g} s instead of {normal:.3g} s, {slower.share:.0%} of the step more"
 
 
 def _computing(found: Shares, _findings: Sequence[Finding], _throttled: Mapping[int, float]) -> Said:

@@ -142,6 +142,9 @@ def test_files_outlive_their_processes_and_tell_how_they_ended(rings: Path, trai
     runs.close()
     assert told is not None
     assert (told.alive, told.verdict.kind) == (False, "straggler")
+    assert told.verdict.summary.startswith(
+        "Rank 1 on node-a failed at step 300 (RuntimeError). Rank 0 on node-a "
+    )
     assert [event.detail["type"] for event in told.ranks[1].events] == ["RuntimeError"]
 
 
@@ -153,6 +156,33 @@ def test_a_run_that_ended_is_forgotten(rings: Path, trainer: Any) -> None:
     one.kill()
     assert runs.look() == []
     runs.close()
+
+
+def test_runs_that_ended_make_room_for_one_that_lives(
+    runs: Runs, trainer: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("paceline_agent.diagnosis.runs.MOST_RUNS", 3)
+    trainers = {name: trainer(run_id=name, rank=0, world_size=1) for name in ("b", "c", "a")}
+    for one in trainers.values():
+        one.kill()
+        runs.look()  # each ended at a time of its own
+    trainers["d"] = trainer(run_id="d", rank=0, world_size=1)
+    assert [run.run_id for run in runs.look()] == ["a", "c", "d"]
+    trainers |= {name: trainer(run_id=name, rank=0, world_size=1) for name in ("e", "f")}
+    assert [run.run_id for run in runs.look()] == ["d", "e", "f"]
+    assert not caplog.records
+    late = trainer(run_id="g", rank=0, world_size=1)
+    for number in (1, 2):
+        late.steps({"step": number, "step_seconds": 0.1})
+        assert [run.run_id for run in runs.look()] == ["d", "e", "f"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "3 runs live here: run 'g' and any other are not diagnosed"
+    ]
+    trainers["e"].kill()
+    late.steps({"step": 3, "step_seconds": 0.1})
+    runs.look()
+    late.steps({"step": 4, "step_seconds": 0.1})
+    assert [run.run_id for run in runs.look()] == ["d", "f", "g"]
 
 
 def test_a_ring_that_is_removed_leaves_what_was_seen_of_it(runs: Runs, rings: Path, trainer: Any) -> None:
@@ -240,6 +270,79 @@ def test_a_rank_whose_training_ended_was_not_killed(runs: Runs, trainer: Any) ->
     assert told is not None
     assert not any(one.lost for one in told.ranks)
     assert "without a word" not in text(told)
+
+
+def test_a_rank_whose_end_somebody_else_saw_first_was_not_killed(rings: Path, trainer: Any) -> None:
+    followers = Followers(rings)
+    runs = Runs(followers, lambda _: {})
+    ranks = [trainer(rank=0), trainer(rank=1)]
+    play(ranks, Story(1, ranks=2, steps=30, step_seconds=0.05))
+    runs.look()
+    for one in ranks:
+        one.event("end", 30, how="exit")
+        one.kill()
+    followers.look()  # another of its taps
+    told = runs.explain("run-1")
+    assert told is not None
+    assert "without a word" not in text(told)
+    assert "without a word" not in runs.listing()[0]["summary"]
+    runs.look()
+    told = runs.explain("run-1")
+    assert told is not None
+    assert (told.alive, "without a word" in text(told)) == (False, False)
+    runs.close()
+
+
+def test_who_is_said_to_be_lost_is_so_in_the_verdict_too(rings: Path, trainer: Any) -> None:
+    followers = Followers(rings)
+    runs = Runs(followers, lambda _: {})
+    ranks = [trainer(rank=0), trainer(rank=1)]
+    play(ranks, Story(1, ranks=2, steps=30, step_seconds=0.05))
+    runs.look()
+    for one in ranks:
+        one.kill()
+    for seen in (False, True):
+        followers.look()
+        told = runs.explain("run-1")
+        assert told is not None
+        lost = "ended without a word" in told.verdict.summary
+        assert [one.lost for one in told.ranks] == [lost, lost] == [seen, seen]
+        runs.look()
+    runs.close()
+
+
+def test_a_run_that_failed_does_not_look_well(runs: Runs, rings: Path, trainer: Any) -> None:
+    ranks = [trainer(rank=0), trainer(rank=1)]
+    play(ranks, Story(1, ranks=2, steps=30, step_seconds=0.05))
+    runs.look()
+    for one, error in zip(reversed(ranks), ("ValueError", "RuntimeError"), strict=True):
+        one.event("exception", 30, type=error, message="no")
+        one.event("end", 30, how="exception")
+        one.kill()
+    runs.look()
+    (entry,) = runs.listing()
+    assert entry["summary"].startswith(
+        "Rank 1 on node-a failed at step 30 (ValueError). Rank 0 on node-a failed at step 30 (RuntimeError). "
+    )
+    told = runs.explain("run-1")
+    assert told is not None
+    assert told.verdict.advice.startswith("Read the traceback of rank 1")
+    for file in rings.glob("*.ring"):
+        file.unlink()
+    runs.look()
+    assert runs.listing()[0]["summary"] == entry["summary"]
+
+
+def test_a_loss_that_is_not_finite_is_in_the_verdict(runs: Runs, trainer: Any) -> None:
+    ranks = [trainer(rank=0), trainer(rank=1)]
+    play(ranks, Story(1, ranks=2, steps=30, step_seconds=0.05))
+    runs.look()
+    for number in (13, 12):
+        ranks[number - 12].event("nan", number, loss="nan")
+    runs.look()
+    runs.look()
+    (entry,) = runs.listing()
+    assert entry["summary"].startswith("Rank 0 on node-a met the first loss that is not finite at step 12. ")
 
 
 def test_a_rank_that_has_not_said_what_it_does_is_where_its_ring_was_made(

@@ -28,7 +28,7 @@ def reports(ranks: int, node: str = "node-1", run_id: str = "run-1", alive: bool
             "data_wait_seconds": [0.25 if rank == 9 else 0.05] * 40,
             "forward_seconds": [0.1] * 40,
             "backward_seconds": [0.15 if rank == 9 else 0.35] * 40,
-            "ddp_exposed_seconds": [0.05] * 40,
+            "backward_compute_seconds": [0.15 if rank == 9 else 0.30] * 40,
         }
         window = Window(0, 39, columns, {"gpu_throttled_ratio": 0.25})
         rings.append(RingReport(f"{run_id}/{rank}", run_id, rank, ranks, 0, node, alive, 1, window=window))
@@ -108,17 +108,50 @@ def test_the_one_who_holds_up_the_others_is_never_hidden() -> None:
     assert any(row.strip() == "and 13 more ranks" for row in rows)
 
 
-def test_runs_that_ended_take_a_line_each_below_those_that_live() -> None:
-    ended = {name: Steps(reports(16, run_id=name, alive=False), {}) for name in ("a", "b")}
-    what = runs(**ended, c=Steps(reports(16, run_id="c"), {}))
-    rows = [row.rstrip() for row in drawn(what, 80, 14)]
-    assert rows[0].startswith("paceline top: 1 node, 3 runs")
+def ended(name: str, wall: float) -> Steps:
+    """A run that ended at that time."""
+    told = Event(1, "end", wall, 40.0, {"how": "finished"})
+    return Steps([replace(one, events=(told,)) for one in reports(16, run_id=name, alive=False)], {})
+
+
+def test_runs_that_ended_take_the_lines_that_are_left_the_latest_first() -> None:
+    what = runs(
+        **{name: ended(name, wall) for name, wall in (("a", 10.0), ("b", 30.0), ("d", 20.0))},
+        c=Steps(reports(16, run_id="c"), {}),
+    )
+    rows = [row.rstrip() for row in drawn(what, 80, 23)]
+    assert rows[0].startswith("paceline top: 1 node, 4 runs")
     assert rows[1] == "c  16 of 16 ranks"
     assert rows[3].split()[0] == "RANK"
-    assert [row.split()[0] for row in rows[4:10]] == ["0", "1", "2", "3", "4", "!9"]
-    assert rows[10] == "  and 10 more ranks"
-    assert [row.split(": ")[0] for row in rows[11:13]] == ["a  ended, straggler", "b  ended, straggler"]
+    assert [row.split()[0].lstrip("!") for row in rows[4:20]] == [str(rank) for rank in range(16)]
+    assert rows[20].startswith("b  ended, straggler: ")
+    assert rows[21] == "and 2 more ended runs"
+    assert rows[22].split()[0] == "node-1"
+    rows = [row.rstrip() for row in drawn(what, 80, 24)]
+    assert [row.split(":")[0] for row in rows[20:23]] == [f"{name}  ended, straggler" for name in ("b", "d", "a")]
+
+
+def test_ranks_of_a_run_that_lives_come_before_runs_that_ended() -> None:
+    what = runs(a=ended("a", 10.0), b=ended("b", 30.0), c=Steps(reports(16, run_id="c"), {}))
+    rows = [row.rstrip() for row in drawn(what, 80, 14)]
+    assert [row.split()[0] for row in rows[4:11]] == ["0", "1", "2", "3", "4", "5", "!9"]
+    assert rows[11:13] == ["  and 9 more ranks", "and 2 ended runs"]
     assert rows[13].split()[0] == "node-1"
+
+
+def test_what_a_small_run_needs_not_is_for_a_large_one() -> None:
+    what = runs(a=Steps(reports(16, run_id="a"), {}), b=Steps(reports(2, run_id="b"), {}))
+    rows = [row.rstrip() for row in drawn(what, 80, 26)]
+    assert not [row for row in rows if "more rank" in row]
+    assert rows[20] == "b  2 of 2 ranks"
+
+
+def test_a_run_that_ended_is_the_first_to_be_shown_of_those_that_did() -> None:
+    what = runs(a=Steps(reports(2, run_id="a"), {}), b=ended("b", 9.0))
+    dead = Steps(reports(2, run_id="a", alive=False), {})
+    what.take([Answer(URL, "", "node-1", {"a": dead}, frozenset("ab"), Devices(2.0))])
+    rows = [row.rstrip() for row in drawn(what, 80)]
+    assert [row.split()[0] for row in rows[1:3]] == ["a", "b"]
 
 
 @pytest.mark.parametrize("height", [6, 7, 8])
@@ -147,6 +180,21 @@ def test_a_rank_that_was_killed_is_marked() -> None:
     rows = [row.split() for row in drawn(runs(run=Steps(rings, {2: Progress(40, "forward", 1.0, 1.0)})), 160)]
     assert [(row[0], row[-1]) for row in rows[4:6]] == [("!0", "lost"), ("1", "ended")]
     assert "Rank 0 on node-1 ended without a word at step 40 (killed?)." in " ".join(rows[2])
+
+
+def test_what_failed_is_told_as_that() -> None:
+    told = (
+        Event(1, "exception", 1.0, 40.0, {"type": "ValueError"}),
+        Event(2, "end", 1.0, 40.0, {"how": "exception"}),
+    )
+    rings = reports(2, run_id="run")
+    rings[1] = replace(rings[1], alive=False, events=told)
+    rows = [row.split() for row in drawn(runs(run=Steps(rings, {0: Progress(40, "forward", 1.0, 1.0)})), 160)]
+    assert (rows[5][0], rows[5][-1]) == ("!1", "failed")
+    rings[0] = replace(rings[0], alive=False)
+    rows = drawn(runs(run=Steps(rings, {})), 160)
+    assert rows[1].startswith("run  failed, ")
+    assert ": Rank 1 on node-1 failed at step 40 (ValueError). Rank 0 on node-1 ended without" in rows[1]
 
 
 def test_names_cannot_write_to_the_terminal() -> None:

@@ -62,7 +62,24 @@ def test_records_count_once() -> None:
     assert rank.step_seconds == pytest.approx(0.52, abs=0.05)
     assert rank.tokens_per_second == pytest.approx(4096 / 0.52, rel=0.1)
     assert sum(rank.shares().values()) == pytest.approx(1.0, abs=0.01)
-    assert rank.exposed_seconds is not None
+
+
+def test_waiting_is_what_a_rank_does_in_its_latest_steps() -> None:
+    run = LiveRun("run-1")
+    for stop in (90, 130):  # rank 3 becomes slow at step 100; DDP measures in one step of 100
+        run.take({"http://a": steps(replace(SLOW, by=0.4), range(4), 0, stop)})
+        shares = [run.ranks[number].waiting for number in range(4)]
+        usual = pytest.approx(0.08, abs=0.04)
+        late = pytest.approx((0.4 + 0.08) / 1.4, abs=0.04)
+        assert shares == ([usual] * 4 if stop == 90 else [late, late, late, pytest.approx(0.08 / 1.4, abs=0.02)])
+
+
+def test_waiting_is_unknown_where_backward_is_not_split() -> None:
+    run = LiveRun("run-1")
+    run.take({"http://a": steps(replace(SLOW, backward_split=False), range(4), 0, 90)})
+    assert run.ranks[0].waiting is None
+    run.take({"http://a": steps(replace(SLOW, backward_split=False, fault=""), range(4), 0, 105)})
+    assert run.ranks[0].waiting == pytest.approx(0.08, abs=0.04)  # of step 100, in which DDP measured it
 
 
 def test_a_new_attempt_begins_anew() -> None:
@@ -94,3 +111,4 @@ def test_a_rank_without_steps_is_there_and_unknown() -> None:
     run.take({"http://a": Steps([RingReport("r", "run-1", 0, 1, 0, "node-0", True, 1)], {})})
     rank = run.ranks[0]
     assert (rank.step, rank.step_seconds, rank.tokens_per_second, rank.shares()) == (None, None, None, {})
+    assert rank.waiting is None

@@ -56,7 +56,9 @@ def test_half_of_the_ranks_is_half_of_the_truth_and_says_so() -> None:
     told = replay([one for one in reports(SLOW) if one.rank < 2])
     assert not [one for one in told.verdict.findings if one.kind == "straggler"]
     assert told.unseen == [2, 3]
-    assert "2 ranks nothing is seen" in told.missing[0]
+    assert told.missing[0].startswith("Of 2 ranks nothing is seen from here (2, 3): one of them ")
+    missing = replay([one for one in reports(SLOW) if one.rank < 3]).missing
+    assert missing[0] == "Of 1 rank nothing is seen from here (3): it may be the slow one."
 
 
 def test_evidence_names_the_cause() -> None:
@@ -126,6 +128,19 @@ def test_a_rank_that_was_killed_is_told_where_somebody_looked() -> None:
     assert not any(one.lost for one in told.ranks)
     assert told.verdict.summary.startswith(
         "Rank 2 on node-1 ended at step 300 (finished). The others have waited "
+    )
+
+
+def test_how_ranks_failed_is_told_by_their_words_where_nobody_looked() -> None:
+    failed = (
+        Event(1, "nan", 1.0, 290.0, {"loss": "nan"}),
+        Event(2, "exception", 2.0, 300.0, {"type": "ValueError"}),
+        Event(3, "end", 2.0, 300.0, {"how": "exception"}),
+    )
+    told = replay([replace(one, alive=False, events=failed if one.rank == 1 else ()) for one in reports(SLOW)])
+    assert told.verdict.summary.startswith(
+        "Rank 1 on node-0 failed at step 300 (ValueError). "
+        "Rank 1 on node-0 met the first loss that is not finite at step 290. Rank 3 on node-1 costs "
     )
 
 

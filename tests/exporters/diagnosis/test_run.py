@@ -133,6 +133,70 @@ def test_an_undivided_backward_of_one_rank_of_many_may_be_waiting() -> None:
     assert told.numbers["compute_share"] < 0.5
 
 
+def seen_of(story: Story, ranks: tuple[int, ...]) -> RunDiagnosis:
+    """What an agent makes of the ranks on its node."""
+    diagnosis = RunDiagnosis(len(ranks))
+    diagnosis.expect(len(ranks), story.ranks)
+    for step in history(story):
+        for rank in ranks:
+            diagnosis.add(rank, step.ranks[rank])
+    return diagnosis
+
+
+LATE_ELSEWHERE = Story(1, ranks=4, steps=300, fault="forward", slow_rank=3, by=0.4, onset=5)
+
+
+@pytest.mark.parametrize("ranks", [(0,), (0, 1)])
+def test_who_waits_for_ranks_that_are_not_seen_or_for_the_network_is_not_well(ranks: tuple[int, ...]) -> None:
+    told = seen_of(LATE_ELSEWHERE, ranks).verdict()
+    assert told.kind == "communication_bound"
+    share = told.numbers["communication_share"]
+    assert share == pytest.approx((0.4 + 0.08) / 1.4, abs=0.04)
+    assert told.summary == (
+        f"The ranks seen here wait for {share:.0%} of the step, for other ranks or for the network: the other "
+        "nodes' agents tell which."
+    )
+    assert "--agent URL --agent URL" in told.advice
+    assert told.knobs == ()
+
+
+def test_all_ranks_tell_who_is_waited_for() -> None:
+    assert seen_of(LATE_ELSEWHERE, (0, 1, 2, 3)).verdict().kind == "straggler"
+    assert "batches" in seen_of(Story(1, ranks=2, communication=0.5), (0, 1)).verdict().advice
+
+
+def test_waiting_that_grew_is_not_laid_to_the_network_where_ranks_are_not_seen() -> None:
+    story = replace(LATE_ELSEWHERE, onset=100, steps=130)
+    told = seen_of(story, (0, 1)).verdict()
+    assert "unknown" in [one.cause for one in told.findings if one.kind == "communication"]
+    assert " of the step (since step 100 0.1" in told.summary
+    assert told.summary.endswith(
+        " of the step more), for other ranks or for the network: the other nodes' agents tell which."
+    )
+    diagnosis = seen_of(story, (0, 1))
+    diagnosis.saw(1, {"nic_errors_per_second": 50.0})
+    told = diagnosis.verdict()
+    assert "cause: degraded nic on rank 1's node" in told.summary
+    assert told.advice.startswith("Look at the network first")
+
+
+def test_a_network_that_became_slower_is_the_cause_where_all_ranks_are_seen() -> None:
+    diagnosis = seen_of(Story(1, ranks=2, fault="communication", by=0.3, steps=130), (0, 1))
+    assert "cause: communication" in diagnosis.verdict().summary
+    diagnosis.expect(2, 4)
+    assert "cause" not in diagnosis.verdict().summary
+    diagnosis.expect(4, 4)
+    assert "cause: communication" in diagnosis.verdict().summary
+
+
+def test_a_rank_of_its_own_waits_for_nobody() -> None:
+    diagnosis = RunDiagnosis(1)
+    diagnosis.expect(1, 1)
+    for step in history(Story(1, ranks=1, communication=0.5)):
+        diagnosis.add(0, step.ranks[0])
+    assert "communication_share" not in diagnosis.verdict().numbers
+
+
 def test_a_regression_holds_with_its_numbers_and_what_the_nodes_see() -> None:
     story = Story(1, ranks=1, steps=600, fault="forward", onset=200, by=0.3)
     diagnosis = alone(story, world_size=1)
