@@ -14,6 +14,7 @@ RANK = 'rank=~"$rank"'
 WHOLE = Ranks(RATE, RUN)
 """All ranks, whichever are chosen: what is said of the run does not depend on who looks."""
 CHOSEN = Ranks(RATE, RUN, RANK)
+COMMUNICATION, OTHER_PARTS = 'part="communication"', 'part!="communication"'
 STEP = "paceline_step"
 IDLE = '{mode=~"idle|iowait"}'
 
@@ -131,7 +132,11 @@ WHY = (
     Panel(
         "Where the latest steps' time goes",
         "Shares of the step. communication: only what nothing hides. n/a before it is known.",
-        [Query(f"max by (part) ({WHOLE.of_run('paceline_run_time_ratio')})", "{{part}}")],
+        [
+            Query(f"max by (part) ({WHOLE.of_run('paceline_run_time_ratio', OTHER_PARTS)})", "{{part}}"),
+            # The rank that waits least waits for the network alone: an agent that has one rank cannot know.
+            Query(f"min by (part) ({WHOLE.of_run('paceline_run_time_ratio', COMMUNICATION)})", "{{part}}"),
+        ],
         "percentunit",
         "stack",
     ),

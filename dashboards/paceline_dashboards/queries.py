@@ -28,9 +28,10 @@ class Ranks:
         inside = ",".join(matcher for matcher in (self.run, self.rank, *matchers) if matcher)
         return f"{metric}{{{inside}}}" if inside else metric
 
-    def of_run(self, metric: str) -> str:
+    def of_run(self, metric: str, *matchers: str) -> str:
         """Series that a run has but once per node."""
-        return f"{metric}{{{self.run}}}" if self.run else metric
+        inside = ",".join(matcher for matcher in (self.run, *matchers) if matcher)
+        return f"{metric}{{{inside}}}" if inside else metric
 
     def training(self, expression: str, ignoring: str = "") -> str:
         """The expression's series of ranks that train."""

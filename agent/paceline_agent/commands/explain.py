@@ -69,7 +69,8 @@ def _by_rings(directory: Path, run_id: str | None) -> Explanation:
     """From files alone; nothing has to live."""
     if not directory.is_dir():
         raise NoSuchRun(f"--rings: {directory} is not a directory")
-    runs = Runs(Followers(directory, STEP_CAPACITY), lambda _: {}, keep_ended_seconds=math.inf)
+    rings = Followers(directory, STEP_CAPACITY)
+    runs = Runs(rings, lambda _: {}, keep_ended_seconds=math.inf, most_runs=sys.maxsize)
     try:
         names = [run.run_id for run in runs.look()]
         found = runs.explain(choose(run_id, names))

@@ -150,6 +150,7 @@ class Runs:
         on_hang: Hung = lambda *_: None,
         keep_ended_seconds: float = KEEP_ENDED_SECONDS,
         patience_seconds: float = 0.0,
+        most_runs: int = MOST_RUNS,
     ) -> None:
         """Rings that somebody else read within `patience_seconds` are not read again for a look."""
         self._followers = followers
@@ -158,6 +159,7 @@ class Runs:
         self._on_hang = on_hang
         self._keep_ended_seconds = keep_ended_seconds
         self._patience_seconds = patience_seconds
+        self._most_runs = most_runs
         self._runs: dict[str, Run] = {}
         self._met: set[str] = set()
         """Rings that took their place in a run, or are of an attempt before its latest, by UUID."""
@@ -257,14 +259,14 @@ class Runs:
 
     def _has_room(self, newcomer: Follower) -> bool:
         """For one more run: where there are too many, the one that ended longest ago leaves."""
-        if len(self._runs) < MOST_RUNS:
+        if len(self._runs) < self._most_runs:
             return True
         older = [run for run in self._runs.values() if not run.alive and run.last_sign <= newcomer.last_alive]
         if older:
             del self._runs[min(older, key=lambda run: run.last_sign).run_id]
         elif newcomer.alive and not self._told_full:
             self._told_full, name = True, text(newcomer.data, "run_id")
-            log.warning("%d runs live here: run %r and any other are not diagnosed", MOST_RUNS, name)
+            log.warning("%d runs live here: run %r and any other are not diagnosed", self._most_runs, name)
         return bool(older)
 
     def _feed(self, run: Run) -> None:

@@ -28,7 +28,8 @@ class Shares:
     """Where the time of the latest steps went, as shares of the step, medians over the steps."""
 
     step_seconds: float
-    data: float
+    data: float | None
+    """None where no loader was watched: the loop reads its data by itself."""
     compute: float
     """Forward, backward and optimizer of the median rank."""
     communication: float | None
@@ -47,16 +48,19 @@ class Shares:
 
     def numbers(self) -> dict[str, float]:
         """For people and machines."""
-        known = {"data_share": self.data, "compute_share": self.compute, "other_share": self.other}
-        if self.communication is not None:
-            known["communication_share"] = self.communication
-        if self.uneven:
-            known["mean_step_seconds"] = self.mean_seconds
-        return {"step_seconds": self.step_seconds, **known}
+        told = {
+            "step_seconds": self.step_seconds,
+            "data_share": self.data,
+            "compute_share": self.compute,
+            "other_share": self.other,
+            "communication_share": self.communication,
+            "mean_step_seconds": self.mean_seconds if self.uneven else None,
+        }
+        return {name: value for name, value in told.items() if value is not None}
 
 
 StepShares = Mapping[str, float]
-"""Of one step: seconds, and the shares of data_wait, compute, other and wait."""
+"""Of one step: seconds, and the shares of compute, and of data_wait, other and wait where they are known."""
 
 
 def step_shares(step: JobStep, alone: bool = False) -> StepShares | None:
@@ -71,7 +75,8 @@ def step_shares(step: JobStep, alone: bool = False) -> StepShares | None:
     compute = [sum(work[phase].get(rank, 0.0) for phase in COMPUTE) for rank in step.ranks]
     row = {"seconds": seconds, "compute": median(compute) / seconds}
     for phase in ("data_wait", "other"):
-        row[phase] = median(work[phase].values()) / seconds if work[phase] else 0.0
+        if work[phase]:
+            row[phase] = median(work[phase].values()) / seconds
     waits = waiting(step)
     return {**row, "wait": min(waits.values()) / seconds} if waits and not alone else row
 
@@ -80,16 +85,21 @@ def shares(rows: Sequence[StepShares], unseen: int = 0) -> Shares | None:
     """Of the latest steps of one run, of which so many ranks are not seen; None while there are too few."""
     if len(rows) < LEAST_STEPS:
         return None
-    waits = [row["wait"] for row in rows if "wait" in row]
     return Shares(
         step_seconds=median(row["seconds"] for row in rows),
-        data=median(row["data_wait"] for row in rows),
+        data=_median(rows, "data_wait"),
         compute=median(row["compute"] for row in rows),
-        communication=median(waits) if waits else None,
-        other=median(row["other"] for row in rows),
+        communication=_median(rows, "wait"),
+        other=_median(rows, "other") or 0.0,
         mean_seconds=fmean(row["seconds"] for row in rows),
         unseen=unseen,
     )
+
+
+def _median(rows: Sequence[StepShares], name: str) -> float | None:
+    """Of the steps in which it is known; None where it is in none."""
+    known = [row[name] for row in rows if name in row]
+    return median(known) if known else None
 
 
 def verdict(found: Shares | None, findings: Sequence[Finding], throttled: Mapping[int, float]) -> Verdict:
@@ -98,7 +108,7 @@ def verdict(found: Shares | None, findings: Sequence[Finding], throttled: Mappin
     if found is None:
         if hung is None:
             return Verdict("unknown", f"Fewer than {LEAST_STEPS} steps are known.", "Wait for more steps.")
-        found = Shares(0.0, 0.0, 0.0, None, 0.0)
+        found = Shares(0.0, None, 0.0, None, 0.0)
     numbers = {**found.numbers(), **({"throttled_share": max(throttled.values())} if throttled else {})}
     if hung is not None and hung.since_step == 1:
         numbers = {}  # there is no step yet
@@ -113,6 +123,10 @@ Words = tuple[str, str, tuple[str, ...]]
 Said = Words | None
 Judge = Callable[[Shares, Sequence[Finding], Mapping[int, float]], Said]
 
+OTHER_ADVICE = (
+    "Look at what that rank's loop does outside of loader, forward, backward and optimizer: data that it reads "
+    "by itself, logging, saving; where all ranks do the same there, compare its host with the others."
+)
 STRAGGLER_ADVICE: Mapping[Cause, tuple[str, tuple[str, ...]]] = {
     "data": (
         "Look at that rank's storage and data loader workers; more workers or prefetching hide short stalls.",
@@ -191,6 +205,8 @@ def _straggling(_found: Shares, findings: Sequence[Finding], _throttled: Mapping
     if worst is None:
         return None
     advice, knobs = STRAGGLER_ADVICE[worst.cause]
+    if (worst.phase, worst.cause) == ("other", "compute"):
+        advice = OTHER_ADVICE
     where = f" on {worst.node}" if worst.node else ""
     most = "most of all " if f"{worst.phase}_share" in worst.numbers else ""
     return (
@@ -215,7 +231,7 @@ def _throttling(_found: Shares, _findings: Sequence[Finding], throttled: Mapping
 
 
 def _waiting_for_data(found: Shares, _findings: Sequence[Finding], _throttled: Mapping[int, float]) -> Said:
-    if found.data < DATA_BOUND:
+    if found.data is None or found.data < DATA_BOUND:
         return None
     return (
         f"The data loader makes every rank wait for {found.data:.0%} of the step.",
@@ -266,8 +282,11 @@ def _longer(slower: Finding) -> str:
 def _computing(found: Shares, _findings: Sequence[Finding], _throttled: Mapping[int, float]) -> Said:
     if found.compute < COMPUTE_BOUND:
         return None
+    alone = "nothing else holds the run up"
+    if found.data is None:
+        alone = "where the loop reads its data by itself, that may be part of it"
     return (
-        f"The devices compute for {found.compute:.0%} of the step: nothing else holds the run up.",
+        f"The devices compute for {found.compute:.0%} of the step: {alone}.",
         "Faster only by doing less or better: precision, compilation, kernels, larger batches where MFU is low.",
         ("bf16", "torch_compile", "per_device_train_batch_size", "optim"),
     )
@@ -279,8 +298,8 @@ def _otherwise_busy(found: Shares, _findings: Sequence[Finding], _throttled: Map
     return (
         f"The training loop spends {found.other:.0%} of the step on none of its phases: outside loader, forward, "
         "backward and optimizer.",
-        "Look for logging, metrics, loss.item() and other synchronisation, or host work, in the loop and its "
-        "callbacks, and do it less often.",
+        "Look for data that it reads by itself, logging, metrics, loss.item() and other synchronisation, or host "
+        "work, in the loop and its callbacks, and do it less often.",
         ("logging_steps",),
     )
 

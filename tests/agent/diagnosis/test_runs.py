@@ -159,9 +159,9 @@ def test_a_run_that_ended_is_forgotten(rings: Path, trainer: Any) -> None:
 
 
 def test_runs_that_ended_make_room_for_one_that_lives(
-    runs: Runs, trainer: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    rings: Path, trainer: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("paceline_agent.diagnosis.runs.MOST_RUNS", 3)
+    runs = Runs(Followers(rings), lambda _: {}, most_runs=3)
     trainers = {name: trainer(run_id=name, rank=0, world_size=1) for name in ("b", "c", "a")}
     for one in trainers.values():
         one.kill()

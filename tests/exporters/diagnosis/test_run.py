@@ -340,3 +340,22 @@ def test_a_port_that_went_bad_is_named_however_many_ranks_sit_on_its_node(nodes:
     diagnosis = changing(story, {"nic_errors_per_second": 500.0}, bad, nodes)
     finding = next(one for one in diagnosis.findings if one.kind == "communication")
     assert (finding.cause, finding.node) == ("degraded_nic", f"node-{nodes[3]}")
+
+
+def test_where_a_loop_reads_its_data_by_itself_the_verdict_does_not_say_that_it_waits_for_none() -> None:
+    diagnosis = RunDiagnosis(1)
+    diagnosis.expect(1, 1)
+    for number in range(1, 60):
+        diagnosis.add(0, {"step": number, "step_seconds": 0.1, "forward_seconds": 0.06, "backward_seconds": 0.04})
+    told = diagnosis.verdict()
+    assert told.kind == "compute_bound"
+    assert "where the loop reads its data by itself, that may be part of it" in told.summary
+    assert "data_share" not in told.numbers
+
+
+def test_a_rank_whose_loop_is_slow_between_its_phases_is_not_to_be_taken_out() -> None:
+    told = diagnosed(Story(1, fault="other", slow_rank=2, by=0.2)).verdict()
+    assert told.summary.startswith("Rank 2 on node-2 costs ")
+    assert "slower than the others in other" in told.summary
+    assert "data that it reads by itself" in told.advice
+    assert "take the node out" not in told.advice
