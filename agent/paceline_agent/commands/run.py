@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ..supervise.launch import LaunchError, environment, fill, isolated_python, 
 from ..supervise.outcome import NO_STEP, NOT_ATTACHED, conclude, why_not_attached
 from ..supervise.process import Supervised
 from ..supervise.reporting import Reporter, ReportingSettings
-from ..supervise.rings import OwnRings
+from ..supervise.rings import OwnRing, OwnRings
 from ..supervise.summary import summarize
 
 GRACE_SECONDS = 15.0
@@ -98,7 +99,7 @@ def _supervise(
         _write(arguments.outcome, outcome, [])  # before the flush: a second signal may end us in it
         if not arguments.quiet:
             missed = [] if isolated else [f"not attached: {why}"]
-            _summarize(outcome, (summarize(last) or _no_step(outcome)) if last else missed)
+            _summarize(outcome, (summarize(last) or _no_step(outcome)) if last else missed, last)
         _flush(reporter, arguments, outcome)
         rings.close()
         _sweep(directory)
@@ -140,11 +141,12 @@ def _no_step(outcome: Outcome) -> list[str]:
     return [NO_STEP] if outcome.state == "finished" else []
 
 
-def _summarize(outcome: Outcome, lines: list[str]) -> None:
+def _summarize(outcome: Outcome, lines: list[str], rings: Sequence[OwnRing]) -> None:
     for line in lines:
         _say(line)
     if outcome.state != "finished":
-        _say(f"{outcome.state} ({outcome.reason}): {outcome.detail}")
+        which = f"{rings[0].run_id} " if rings else ""  # before training there is no run yet
+        _say(f"{which}{outcome.state} ({outcome.reason}): {outcome.detail}")
 
 
 def _sweep(directory: Path) -> None:

@@ -141,7 +141,15 @@ def test_reports_that_a_tuner_never_took_are_in_the_outcome(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     (unsent,) = outcome(tmp_path)["unsent"]
     assert unsent["rings"][0]["window"]["columns"]["step"] == [1.0, 2.0, 3.0]
-    assert "paceline run: 1 rank, 2 steps, median step 0.5 s" in done.stderr
+    run_id = unsent["rings"][0]["run_id"]
+    assert f"paceline run: {run_id}: 1 rank, 2 steps, median step 0.5 s" in done.stderr
+
+
+def test_a_failure_names_the_run_that_explain_knows(tmp_path: Path) -> None:
+    done = paceline(
+        tmp_path, "--", "env", "PACELINE_RUN_ID=gpt", sys.executable, "-c", TRAINS + "raise SystemExit(3)"
+    )
+    assert "paceline run: gpt failed (crash): the command exited with status 3" in done.stderr
 
 
 def test_a_status_survives_whatever_fails_in_our_telling(tmp_path: Path) -> None:
