@@ -6,6 +6,7 @@ Example: paceline run -- torchrun --nproc-per-node 8 train.py --output_dir out
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -157,4 +158,5 @@ def _sweep(directory: Path) -> None:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"paceline run: {text}\n")
+    with contextlib.suppress(OSError):  # nobody reads it: the job's own status stands
+        sys.stderr.write(f"paceline run: {text}\n")

@@ -152,6 +152,13 @@ def test_a_failure_names_the_run_that_explain_knows(tmp_path: Path) -> None:
     assert "paceline run: gpt failed (crash): the command exited with status 3" in done.stderr
 
 
+def test_a_status_survives_when_nobody_reads_what_we_say(tmp_path: Path) -> None:
+    words = ["run", "--rings.directory", str(tmp_path), "--", sys.executable, "-c", "raise SystemExit(5)"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "paceline_exporters", *words], stderr=full, check=False)
+    assert done.returncode == 5
+
+
 def test_a_status_survives_whatever_fails_in_our_telling(tmp_path: Path) -> None:
     script = TRAINS + "import os\nos.truncate(ring.path, 100)\nos._exit(7)\n"
     done = paceline(tmp_path, "--", sys.executable, "-c", script)
