@@ -19,7 +19,7 @@ STDOUT = 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; returns its exit status, 1 after an error of the system's, which it says in one line."""
+    """Run one subcommand; returns its exit status, 1 after an error of the system, which it says in a line."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         try:
