@@ -16,9 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from paceline_exporters.attach.recorder import DEFAULT_DIRECTORY
 from paceline_exporters.messages import MessageError, Outcome, Proposal
 from paceline_exporters.rings import RingDirectory, default_directory
 
+from ..peer import DEFAULT_PORT, PeerError, address
 from ..supervise.launch import LaunchError, environment, fill, isolated_python, read_proposal
 from ..supervise.outcome import NO_STEP, NOT_ATTACHED, conclude, why_not_attached
 from ..supervise.process import Supervised
@@ -38,8 +40,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tuner", metavar="URL", default=os.environ.get("PACELINE_TUNER", ""), help="report to it"
     )
-    parser.add_argument("--agent", metavar="URL", default="http://127.0.0.1:19470", help="this node's agent")
-    parser.add_argument("--rings.directory", dest="rings", default=None, help="where rings are made")
+    parser.add_argument(
+        "--agent", metavar="URL", default=f"http://127.0.0.1:{DEFAULT_PORT}", help="this node's agent"
+    )
+    parser.add_argument(
+        "--rings.directory",
+        dest="rings",
+        default=None,
+        help=f"where rings are made; default: $PACELINE_RING_DIR, else {DEFAULT_DIRECTORY}",
+    )
     parser.add_argument("--outcome", metavar="FILE", type=Path, help="write how the run ended to FILE, as JSON")
     parser.add_argument("--leash", action="store_true", help="end the command when standard input closes")
     parser.add_argument("--quiet", action="store_true", help="no summary at the end")
@@ -57,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         filled = fill(command, proposal)
         _check(arguments)
         if shutil.which(filled[0]) is None:
-            raise LaunchError(f"cannot start {filled[0]!r}: no such command on PATH")
+            raise LaunchError(f"cannot start {filled[0]!r}: {_missing(filled[0])}")
         variables = environment(os.environ, proposal, token, arguments.rings)
         return _supervise(arguments, filled, variables, token, proposal)
     except (LaunchError, MessageError) as error:
@@ -68,12 +77,26 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> None:
     """What would otherwise be found wanting only when the job has ended."""
-    for flag in ("tuner", "agent"):
-        url = getattr(arguments, flag)
-        if url and not url.startswith(("http://", "https://")):
-            raise LaunchError(f"--{flag}: expected a URL such as http://127.0.0.1:19471, got {url!r}")
+    if arguments.tuner and not arguments.tuner.startswith(("http://", "https://")):
+        raise LaunchError(f"--tuner: expected a URL such as http://127.0.0.1:19471, got {arguments.tuner!r}")
+    try:
+        _agent(arguments)
+    except PeerError as error:
+        raise LaunchError(f"--agent: {error}") from error
     if arguments.outcome is not None and not os.access(arguments.outcome.parent, os.W_OK):
         raise LaunchError(f"--outcome: cannot write to the directory {str(arguments.outcome.parent)!r}")
+
+
+def _agent(arguments: argparse.Namespace) -> str:
+    """The agent's URL; empty where none is to be asked. Raises PeerError."""
+    return address(arguments.agent).url() if arguments.agent else ""
+
+
+def _missing(command: str) -> str:
+    """Why no command is found, for its user."""
+    if os.sep not in command:
+        return "no such command on PATH"
+    return "it is not executable: chmod +x it" if Path(command).is_file() else "no such file"
 
 
 def _supervise(
@@ -120,7 +143,7 @@ def _flush(reporter: Reporter | None, arguments: argparse.Namespace, outcome: Ou
 def _reporter(arguments: argparse.Namespace, rings: OwnRings) -> Reporter | None:
     if not arguments.tuner:
         return None
-    settings = ReportingSettings(arguments.tuner.rstrip("/"), arguments.agent.rstrip("/"), os.uname().nodename)
+    settings = ReportingSettings(arguments.tuner.rstrip("/"), _agent(arguments), os.uname().nodename)
     reporter = Reporter(settings, rings)
     reporter.start()
     return reporter
