@@ -72,4 +72,6 @@ def _order(name: str) -> int:
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-    pass
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        """With the default, where the flag has one that says something."""
+        return action.help if action.default in (None, "", []) else super()._get_help_string(action)

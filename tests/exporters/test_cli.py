@@ -40,6 +40,11 @@ def test_a_commands_own_help_is_its_own() -> None:
     assert "paceline run -- torchrun" in told.stdout
 
 
+def test_a_default_that_says_nothing_is_left_out() -> None:
+    assert "(default: None)" not in paceline("agent", "--help").stdout
+    assert "$PACELINE_RING_DIR" in paceline("run", "--help").stdout
+
+
 def test_a_status_is_passed_through() -> None:
     assert paceline("run", "--quiet", "--", sys.executable, "-c", "raise SystemExit(3)").returncode == 3
 

@@ -69,7 +69,7 @@ def drawn(what: Cluster, width: int, height: int | None = None, encoding: str = 
 def test_an_agent_that_is_away_has_its_address_once(joint: str) -> None:
     found = Cluster([URL])
     found.take([Answer(URL, f"{URL}{joint}asks for a password")])
-    assert drawn(found, 100)[-1] == f"{URL}  away: asks for a password"
+    assert drawn(found, 100)[-1].rstrip() == f"{URL}  away: asks for a password"
 
 
 def test_all_there_is_in_a_wide_terminal() -> None:
