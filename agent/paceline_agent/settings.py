@@ -133,6 +133,7 @@ def duration(text: str) -> float:
 def _is_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        return whole and not re.search(r"\s", url)
     except ValueError:
         return False

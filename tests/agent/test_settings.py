@@ -28,7 +28,9 @@ def test_bad_addresses(address: str) -> None:
         Settings(listen_address=address)
 
 
-@pytest.mark.parametrize("url", ["tuner", "ftp://tuner", "http://", "http://tuner:port", "http://[x"])
+@pytest.mark.parametrize(
+    "url", ["tuner", "ftp://tuner", "http://", "http://tuner:port", "http://[x", "http://a b:80"]
+)
 def test_bad_tuner_urls(url: str) -> None:
     with pytest.raises(SettingsError, match=r"--tuner\.url"):
         Settings(tuner_url=url)
