@@ -57,7 +57,8 @@ def test_it_is_written_for_python_3_9() -> None:
 
 def test_paceline_run_needs_the_standard_library_only() -> None:
     agent, exporters = PACKAGES["paceline_agent"], PACKAGES["paceline_exporters"]
-    used = [*(agent / "supervise").glob("*.py"), agent / "reports.py", agent / "commands" / "run.py"]
-    used += [exporters / name for name in ("cli.py", "messages.py", "rings.py")]
+    used = [*(agent / "supervise").glob("*.py"), agent / "commands" / "run.py"]
+    used += [agent / name for name in ("peer.py", "reports.py")]
+    used += [exporters / name for name in ("cli.py", "subcommands.py", "messages.py", "rings.py")]
     names = {name for path in used for name in imported(path)}
     assert names <= set(sys.stdlib_module_names) | {"paceline_exporters"}

@@ -23,7 +23,8 @@ Made from the code by `python -m paceline_agent.metrics_page > docs/metrics.md`;
 `/metrics` speaks the Prometheus text format and OpenMetrics. Units are base units. Counters never go down while
 the agent runs. What is unknown is absent, never 0; events that are rare start at 0. A source that fails, hangs or
 grows stale (older than twice its period, and than 3 s) loses its own series only, and
-`paceline_agent_source_success` says so. `/metrics?name[]=NAME` asks for one source or one family.
+`paceline_agent_source_success` says so. `/metrics?name[]=NAME` asks for one source or one family, with its
+`_total` or `_info` or without.
 The tuner's own are in [tuner-metrics.md](tuner-metrics.md).
 """
 

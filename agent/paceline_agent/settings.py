@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,7 +16,10 @@ DEFAULT_ADDRESS = "127.0.0.1:19470"
 
 
 class SettingsError(ValueError):
-    """A setting that cannot be used; the text names the flag and what it takes."""
+    """Settings that cannot be used; each of `args` names a flag and what it takes, as `--flag: what`."""
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.args))
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Settings:
     """All that `paceline agent` can be told."""
 
     listen_address: str = DEFAULT_ADDRESS
-    """host:port, :port or [host]:port; port 0 takes a free one. Raises SettingsError."""
+    """host:port, :port or [host]:port; port 0 takes a free one."""
     web_config_file: Path | None = None
     """TLS and authentication, as Prometheus' exporters take them; None: neither."""
     world: World = field(default_factory=World)
@@ -67,18 +71,33 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raises SettingsError."""
-        split_address(self.listen_address)
-        for flag, path in (("--path.procfs", self.world.procfs), ("--path.sysfs", self.world.sysfs)):
-            if not path.is_dir():
-                raise SettingsError(f"{flag}: {path} is not a directory")
-        if self.world.rings.exists() and not (
-            self.world.rings.is_dir() and os.access(self.world.rings, os.R_OK | os.X_OK)
-        ):
-            raise SettingsError(f"--rings.directory: {self.world.rings} is not a directory this user can read")
+        complaints = [*self._complaints(), *_complaints(self.world)]
+        if complaints:
+            raise SettingsError(*complaints)
+
+    def _complaints(self) -> Iterator[str]:
+        try:
+            split_address(self.listen_address)
+        except SettingsError as error:
+            yield str(error)
         if self.series_per_source < 1:
-            raise SettingsError(f"--limits.series: expected at least 1, got {self.series_per_source}")
-        if self.tuner_url is not None:
-            _check_url(self.tuner_url)
+            yield f"--limits.series: expected at least 1, got {self.series_per_source}"
+        if self.tuner_url is not None and not _is_url(self.tuner_url):
+            yield f"--tuner.url: expected an address such as http://tuner:19471, got {self.tuner_url!r}"
+
+
+def _complaints(world: World) -> Iterator[str]:
+    for name in ("procfs", "sysfs", "rootfs"):
+        path = getattr(world, name)
+        if not path.is_dir():
+            yield f"--path.{name}: {path} is not a directory"
+    rings = world.rings
+    if rings.exists() and not (rings.is_dir() and os.access(rings, os.R_OK | os.X_OK)):
+        yield f"--rings.directory: {rings} is not a directory this user can read"
+    if world.peak_flops is not None and not world.peak_flops > 0:
+        yield f"--peak.flops: expected FLOP/s above 0, got {world.peak_flops:g}"
+    if not world.node.strip():
+        yield f"--node: expected a name, got {world.node!r}"
 
 
 def state_home() -> Path:
@@ -111,11 +130,10 @@ def duration(text: str) -> float:
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
 
 
-def _check_url(url: str) -> None:
+def _is_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        return whole and not re.search(r"\s", url)
     except ValueError:
-        valid = False
-    if not valid:
-        raise SettingsError(f"--tuner.url: expected an address such as http://tuner:19471, got {url!r}")
+        return False

@@ -56,6 +56,8 @@ class Exposition:
         for name, families in [(self.itself.name, self.itself.families), *owners]:
             self._names[name] = tuple(families)
             self._names.update((family.name, (family,)) for family in families)
+        for family in [family for found in self._names.values() for family in found]:
+            self._names.setdefault(family.stem, (family,))  # as OpenMetrics calls it
 
     def sections(self, names: Sequence[str] = ()) -> list[Section]:
         """What is fresh, of these sources and families or of all. Raises UnknownName."""

@@ -1,77 +1,52 @@
-"""The `paceline` command: subcommands register themselves in the entry-point group `paceline.commands`."""
+"""The `paceline` command ends in good order, also where it is interrupted or its output is not taken.
+
+What takes long to import is imported within, where an interruption is expected.
+"""
 
 from __future__ import annotations
 
-import argparse
-import importlib
+import os
+import select
+import signal
 import sys
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint, entry_points, version
 
-GROUP = "paceline.commands"
-
-SUMMARIES = {
-    "run": "watch a training command, and apply a proposal to it",
-    "agent": "serve this node's metrics and report runs to the tuner",
-    "top": "watch runs, ranks, GPUs and NICs of one or many nodes in a terminal",
-    "explain": "say why a run's steps take as long as they do, and what to do about it",
-    "doctor": "say what the agent cannot see on this machine, why, and what would fix it",
-    "serve": "run the tuner service",
-    "tune": "tune a job as a study file says",
-    "submit": "launch one normal run with the best known configuration",
-    "best": "print the best known configuration of a study",
-    "demo": "tune a small real job on this machine and prove the gain",
-}
-EXTRAS = {"paceline_agent": "agent", "paceline_tuner": "tuner"}
+INTERRUPTED = 128 + signal.SIGINT
+DESERTED = 128 + signal.SIGPIPE
+"""Exit statuses, as a shell tells them of a command that the signal ended."""
+STDOUT = 1
+"""Its descriptor."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; returns its exit status."""
+    """Run one subcommand; returns its exit status, 1 after an error of the system, which it says in a line."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    commands = {point.name: point for point in entry_points(group=GROUP)}
-    if arguments and arguments[0] in commands:
-        return _run(commands[arguments[0]], arguments[1:])
-    return _overview(commands, arguments)
-
-
-def _run(point: EntryPoint, arguments: list[str]) -> int:
     try:
-        module = importlib.import_module(point.value)
-        parser = argparse.ArgumentParser(
-            prog=f"paceline {point.name}", description=module.__doc__, formatter_class=_Formatter
-        )
-        module.configure(parser)
-        return int(module.run(parser.parse_args(arguments)))
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("paceline_"):
-            raise
-        extra = EXTRAS[point.value.partition(".")[0]]
-        sys.stderr.write(
-            f"paceline {point.name} needs the package {error.name}: run `pip install 'paceline[{extra}]'`\n"
-        )
-        return 2
+        try:
+            from .subcommands import run
+
+            return run(arguments)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # at the interpreter's exit it is too late to say that it failed
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a thread may be waited for yet: the next one ends that too
+        return INTERRUPTED
+    except OSError as error:
+        return _failed(" ".join(["paceline", *arguments[:1]]), error)
 
 
-def _overview(commands: dict[str, EntryPoint], arguments: list[str]) -> int:
-    listing = "\n".join(f"  {name:8} {SUMMARIES.get(name, '')}" for name in sorted(commands, key=_order))
-    parser = argparse.ArgumentParser(
-        prog="paceline",
-        description="See why a training step takes as long as it does, tune the next run, prove the gain.",
-        epilog=f"commands:\n{listing}\n\n`paceline COMMAND --help` says more.",
-        formatter_class=_Formatter,
-    )
-    parser.add_argument("--version", action="version", version=f"paceline {version('paceline')}")
-    parser.add_argument("command", nargs="?", help="one of the commands below")
-    chosen = parser.parse_args(arguments[:1]).command
-    if chosen is not None:
-        parser.error(f"no command {chosen!r}; the commands are {', '.join(sorted(commands, key=_order))}")
-    parser.print_help()
-    return 0
+def _failed(name: str, error: OSError) -> int:
+    deserted = isinstance(error, BrokenPipeError) and _deserted()
+    if not deserted:
+        sys.stderr.write(f"{name}: {error}\n")
+    # What is still buffered can be written nowhere, and the interpreter will try once more.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+    return DESERTED if deserted else 1
 
 
-def _order(name: str) -> int:
-    return list(SUMMARIES).index(name) if name in SUMMARIES else len(SUMMARIES)
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-    pass
+def _deserted() -> bool:
+    """Whether nobody reads standard output any more: other pipes may break, too."""
+    poll = select.poll()
+    poll.register(STDOUT, 0)
+    return bool(poll.poll(0))

@@ -85,6 +85,8 @@ def test_a_connection_is_kept_and_made_anew_when_it_was_closed(server: Server) -
         (404, b"no run 'x' has ranks here\n", NotThere, "answers 404: no run 'x' has ranks here"),
         (404, b'{"error": {"code": "not_found", "message": "no run"}}', NotThere, "answers 404: no run"),
         (503, b"", PeerError, "answers 503: nothing more"),
+        (404, b"404: Not Found", PeerError, "is no agent: it has no page /a"),
+        (404, b'{"error": {"code": "not_found", "message": "404: Not Found"}}', PeerError, "is no agent"),
         (401, b"unauthorized", PeerError, "asks for a user and a password"),
         (302, b"", PeerError, "answers 302"),
         (200, b"[1]", PeerError, "JSON of another shape"),
@@ -136,6 +138,49 @@ def test_a_password_from_the_address_or_from_netrc(
     assert [headers.get("Authorization") for headers in server.seen] == expected
 
 
+def test_a_password_that_is_wrong_is_refused_and_not_asked_for(server: Server) -> None:
+    server.answers["/a"] = 401, b"unauthorized"
+    with pytest.raises(PeerError, match="refuses the user and password"):
+        Peer(server.url.replace("//", "//ann:wrong@")).get("/a")
+
+
+def test_a_tuner_that_is_none(server: Server) -> None:
+    server.answers["/v1/runs/x/explain?a=b"] = 404, b"404: Not Found"
+    with pytest.raises(PeerError, match=r"is no tuner: it has no page /v1/runs/x/explain$"):
+        Peer(server.url, kind="tuner").get("/v1/runs/x/explain?a=b")
+
+
+def test_pages_below_a_path(server: Server) -> None:
+    server.answers["/node-1/a"] = 200, b"{}"
+    peer = Peer(f"{server.url}/node-1/")
+    assert (peer.json("/a"), peer.url) == ({}, f"{server.url}/node-1")
+    peer.close()
+
+
+def test_tls_where_there_is_none(server: Server) -> None:
+    with pytest.raises(PeerError, match=f"it does not speak TLS; try {server.url}$"):
+        Peer(server.url.replace("http://", "https://")).get("/a")
+
+
+@pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")
+def test_no_tls_where_there_is(server: Server, tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*Authority(tmp_path).issue("server"))
+    with socket.create_server(("127.0.0.1", 0)) as one:
+
+        def answer() -> None:
+            connection, _ = one.accept()
+            with connection, contextlib.suppress(ssl.SSLError):
+                context.wrap_socket(connection, server_side=True)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        address = f"127.0.0.1:{one.getsockname()[1]}"
+        with pytest.raises(PeerError, match=f"if it speaks TLS, try https://{address}$"):
+            Peer(address).get("/a")
+        thread.join()
+
+
 @pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")
 def test_a_certificate_of_an_unknown_authority(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -161,13 +206,17 @@ def test_a_certificate_of_an_unknown_authority(
         ("node-1:80", "http://node-1:80"),
         ("https://node-1/", "https://node-1:19470"),
         ("http://[::1]:9", "http://[::1]:9"),
+        ("http://ann:b@proxy/node-1/", "http://proxy:19470/node-1"),
     ],
 )
 def test_addresses(address: str, url: str) -> None:
     assert Peer(address).url == url
 
 
-@pytest.mark.parametrize("address", ["ftp://node-1", "http://", "", "http://node-1:port", "http://[::1"])
+ODD = ("http://a b:80", "a\nb", "http://a..b", "node-1?x", "node-1#x", "node-1/ä")
+
+
+@pytest.mark.parametrize("address", [*("ftp://node-1", "http://", "", "http://node-1:port", "http://[::1"), *ODD])
 def test_what_is_no_address(address: str) -> None:
     with pytest.raises(PeerError, match="expected an address such as"):
         Peer(address)

@@ -28,15 +28,32 @@ def test_bad_addresses(address: str) -> None:
         Settings(listen_address=address)
 
 
-@pytest.mark.parametrize("url", ["tuner", "ftp://tuner", "http://", "http://tuner:port", "http://[x"])
+@pytest.mark.parametrize(
+    "url", ["tuner", "ftp://tuner", "http://", "http://tuner:port", "http://[x", "http://a b:80"]
+)
 def test_bad_tuner_urls(url: str) -> None:
     with pytest.raises(SettingsError, match=r"--tuner\.url"):
         Settings(tuner_url=url)
 
 
-def test_roots_must_exist(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"--path\.procfs"):
-        Settings(world=World(procfs=tmp_path / "missing"))
+@pytest.mark.parametrize("root", ["procfs", "sysfs", "rootfs"])
+def test_roots_must_exist(tmp_path: Path, root: str) -> None:
+    with pytest.raises(SettingsError, match=rf"^--path\.{root}: .* is not a directory$"):
+        Settings(world=World(**{root: tmp_path / "missing"}))
+
+
+@pytest.mark.parametrize("node", ["", " "])
+def test_a_node_has_a_name(node: str) -> None:
+    with pytest.raises(SettingsError, match="--node: expected a name"):
+        Settings(world=World(node=node))
+
+
+def test_all_that_is_wrong_is_told() -> None:
+    with pytest.raises(SettingsError) as told:
+        Settings(listen_address="foo", series_per_source=0, world=World(node=""))
+    flags = [complaint.partition(": ")[0] for complaint in told.value.args]
+    assert flags == ["--web.listen-address", "--limits.series", "--node"]
+    assert str(told.value) == "; ".join(told.value.args)
 
 
 def test_a_ring_directory_may_be_missing_but_no_file(tmp_path: Path) -> None:

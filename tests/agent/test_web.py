@@ -141,6 +141,8 @@ async def test_name_filters_by_source_and_family(start: Start, eventually: Any) 
     agent = await start()
     await eventually(lambda: _ready(agent), "readiness")
     assert set(await agent.values("/metrics?name[]=paceline_host_cpus")) == {"host_cpus"}
+    stem = [await agent.values(f"/metrics?name[]=paceline_agent{suffix}") for suffix in ("", "_info")]
+    assert stem[0] == stem[1] and len(stem[0]) == 1
     names = await agent.values("/metrics?name[]=host&name[]=paceline_agent_open_files")
     assert {name.split("_")[0] for name in names} == {"host", "agent"}
     assert "agent_cpu_seconds_total" not in names

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from paceline_agent.diagnosis.pages import RUNS
 from paceline_agent.web import PAGES
 from paceline_exporters.attach import layout
 from paceline_tuner.service.routes import ROUTES
@@ -33,8 +34,10 @@ def test_ports_and_addresses_are_the_codes(text: str, ports: dict[str, int]) -> 
     for name, port in ports.items():
         (row,) = [line for line in text.splitlines() if line.startswith("|") and f"| {port} |" in line]
         served = set(re.findall(r"`(/[\w./]+)`", row))
-        known = set(PAGES) if name == "agent" else {"/v1", *(route.path for route in ROUTES)}
+        pages = {*PAGES, *(f"{RUNS}{page}" for page in ("", "/RUN", "/RUN/steps"))}
+        known = pages if name == "agent" else {"/v1", *(route.path for route in ROUTES)}
         assert served and served <= known
+        assert name == "tuner" or served == pages
 
 
 def test_flags_exist(text: str, parse: Callable[[list[str]], Any]) -> None:

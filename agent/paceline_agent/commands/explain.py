@@ -61,7 +61,7 @@ def _explanation(args: argparse.Namespace) -> Explanation:
     if args.rings is not None:
         return _by_rings(args.rings, args.run)
     if args.tuner is not None:
-        return _by_tuner(Peer(args.tuner, TUNER_PORT, TUNER_SECONDS), args.run)
+        return _by_tuner(Peer(args.tuner, TUNER_PORT, TUNER_SECONDS, "tuner"), args.run)
     return explain_by_agents([Peer(address) for address in args.agent or [DEFAULT_ADDRESS]], args.run)
 
 

@@ -6,22 +6,26 @@ Example: paceline run -- torchrun --nproc-per-node 8 train.py --output_dir out
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
 import sys
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from paceline_exporters.attach.recorder import DEFAULT_DIRECTORY
 from paceline_exporters.messages import MessageError, Outcome, Proposal
 from paceline_exporters.rings import RingDirectory, default_directory
 
+from ..peer import DEFAULT_PORT, PeerError, address
 from ..supervise.launch import LaunchError, environment, fill, isolated_python, read_proposal
 from ..supervise.outcome import NO_STEP, NOT_ATTACHED, conclude, why_not_attached
 from ..supervise.process import Supervised
 from ..supervise.reporting import Reporter, ReportingSettings
-from ..supervise.rings import OwnRings
+from ..supervise.rings import OwnRing, OwnRings
 from ..supervise.summary import summarize
 
 GRACE_SECONDS = 15.0
@@ -36,8 +40,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tuner", metavar="URL", default=os.environ.get("PACELINE_TUNER", ""), help="report to it"
     )
-    parser.add_argument("--agent", metavar="URL", default="http://127.0.0.1:19470", help="this node's agent")
-    parser.add_argument("--rings.directory", dest="rings", default=None, help="where rings are made")
+    parser.add_argument(
+        "--agent", metavar="URL", default=f"http://127.0.0.1:{DEFAULT_PORT}", help="this node's agent"
+    )
+    parser.add_argument(
+        "--rings.directory",
+        dest="rings",
+        default=None,
+        help=f"where rings are made; default: $PACELINE_RING_DIR, else {DEFAULT_DIRECTORY}",
+    )
     parser.add_argument("--outcome", metavar="FILE", type=Path, help="write how the run ended to FILE, as JSON")
     parser.add_argument("--leash", action="store_true", help="end the command when standard input closes")
     parser.add_argument("--quiet", action="store_true", help="no summary at the end")
@@ -55,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         filled = fill(command, proposal)
         _check(arguments)
         if shutil.which(filled[0]) is None:
-            raise LaunchError(f"cannot start {filled[0]!r}: no such command on PATH")
+            raise LaunchError(f"cannot start {filled[0]!r}: {_missing(filled[0])}")
         variables = environment(os.environ, proposal, token, arguments.rings)
         return _supervise(arguments, filled, variables, token, proposal)
     except (LaunchError, MessageError) as error:
@@ -66,12 +77,26 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> None:
     """What would otherwise be found wanting only when the job has ended."""
-    for flag in ("tuner", "agent"):
-        url = getattr(arguments, flag)
-        if url and not url.startswith(("http://", "https://")):
-            raise LaunchError(f"--{flag}: expected a URL such as http://127.0.0.1:19471, got {url!r}")
+    if arguments.tuner and not arguments.tuner.startswith(("http://", "https://")):
+        raise LaunchError(f"--tuner: expected a URL such as http://127.0.0.1:19471, got {arguments.tuner!r}")
+    try:
+        _agent(arguments)
+    except PeerError as error:
+        raise LaunchError(f"--agent: {error}") from error
     if arguments.outcome is not None and not os.access(arguments.outcome.parent, os.W_OK):
         raise LaunchError(f"--outcome: cannot write to the directory {str(arguments.outcome.parent)!r}")
+
+
+def _agent(arguments: argparse.Namespace) -> str:
+    """The agent's URL; empty where none is to be asked. Raises PeerError."""
+    return address(arguments.agent).url() if arguments.agent else ""
+
+
+def _missing(command: str) -> str:
+    """Why no command is found, for its user."""
+    if os.sep not in command:
+        return "no such command on PATH"
+    return "it is not executable: chmod +x it" if Path(command).is_file() else "no such file"
 
 
 def _supervise(
@@ -98,7 +123,7 @@ def _supervise(
         _write(arguments.outcome, outcome, [])  # before the flush: a second signal may end us in it
         if not arguments.quiet:
             missed = [] if isolated else [f"not attached: {why}"]
-            _summarize(outcome, (summarize(last) or _no_step(outcome)) if last else missed)
+            _summarize(outcome, (summarize(last) or _no_step(outcome)) if last else missed, last)
         _flush(reporter, arguments, outcome)
         rings.close()
         _sweep(directory)
@@ -118,7 +143,7 @@ def _flush(reporter: Reporter | None, arguments: argparse.Namespace, outcome: Ou
 def _reporter(arguments: argparse.Namespace, rings: OwnRings) -> Reporter | None:
     if not arguments.tuner:
         return None
-    settings = ReportingSettings(arguments.tuner.rstrip("/"), arguments.agent.rstrip("/"), os.uname().nodename)
+    settings = ReportingSettings(arguments.tuner.rstrip("/"), _agent(arguments), os.uname().nodename)
     reporter = Reporter(settings, rings)
     reporter.start()
     return reporter
@@ -140,11 +165,12 @@ def _no_step(outcome: Outcome) -> list[str]:
     return [NO_STEP] if outcome.state == "finished" else []
 
 
-def _summarize(outcome: Outcome, lines: list[str]) -> None:
+def _summarize(outcome: Outcome, lines: list[str], rings: Sequence[OwnRing]) -> None:
     for line in lines:
         _say(line)
     if outcome.state != "finished":
-        _say(f"{outcome.state} ({outcome.reason}): {outcome.detail}")
+        which = f"{rings[0].run_id} " if rings else ""  # before training there is no run yet
+        _say(f"{which}{outcome.state} ({outcome.reason}): {outcome.detail}")
 
 
 def _sweep(directory: Path) -> None:
@@ -155,4 +181,5 @@ def _sweep(directory: Path) -> None:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"paceline run: {text}\n")
+    with contextlib.suppress(OSError):  # nobody reads it: the job's own status stands
+        sys.stderr.write(f"paceline run: {text}\n")

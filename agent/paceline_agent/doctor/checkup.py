@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from . import (
     directories,
@@ -36,15 +36,33 @@ CHECKS: Mapping[str, Check] = {
     )
 }
 """In the order of the report."""
+FLAGS: Mapping[str, Sequence[str]] = {
+    "--web.listen-address": ("web",),
+    "--path.procfs": ("host", "processes", "owners", "sources"),
+    "--path.sysfs": ("gpu", "kernel log", "rdma", "ethtool", "host", "processes", "owners", "sources"),
+    "--path.rootfs": ("kernel log", "owners", "sources"),
+    "--rings.directory": ("rings", "sources"),
+    "--tuner.url": ("tuner",),
+}
+"""Flag -> checks that find nothing true where it is wrong."""
 SECONDS = 4.0
 """All checks together, which run at once."""
 
 
 def check_all(visit: Visit, checks: Mapping[str, Check] = CHECKS, seconds: float = SECONDS) -> list[Finding]:
     """What every check finds, in their order."""
-    running = [_Running(name, check, visit) for name, check in checks.items()]
+    running = [_Running(name, _unless_wrong(visit, name, check), visit) for name, check in checks.items()]
     ends = time.monotonic() + seconds
     return [finding for one in running for finding in one.findings(max(0.0, ends - time.monotonic()))]
+
+
+def _unless_wrong(visit: Visit, name: str, check: Check) -> Check:
+    """The check; where a flag that it needs is wrong, a word that says so."""
+    wrong = [complaint.partition(": ")[0] for complaint in visit.complaints]
+    needed = [flag for flag in wrong if name in FLAGS.get(flag, ())]
+    if not needed:
+        return check
+    return lambda _: iter([Finding(name, "broken", "not examined", f"{needed[0]} is wrong", "see settings")])
 
 
 class _Running:

@@ -13,6 +13,7 @@ from .visit import Visit
 NEEDED_BYTES = 2**20
 """Less than this free, and the next report or counter may not fit."""
 MIB = 2**20
+NO_DIRECTORY = os.strerror(errno.ENOTDIR).lower()
 
 
 def examine(visit: Visit) -> Iterator[Finding]:
@@ -43,7 +44,7 @@ def obstacle(path: Path) -> str:
     except OSError as error:
         return (error.strerror or str(error)).lower()
     if not place.is_dir():
-        return f"{place} is not a directory"
+        return f"{place} is {NO_DIRECTORY}"
     if os.statvfs(place).f_flag & os.ST_RDONLY:
         return f"{os.strerror(errno.EROFS).lower()} at {place}"
     if not os.access(place, os.W_OK | os.X_OK):
@@ -63,6 +64,7 @@ def _directory(subject: str, visit: Visit, path: Path, flag: str, costs: str) ->
         pod = f"mount an emptyDir or hostPath volume, and set {flag} to a directory of it"
         user = visit.place.user
         fix = visit.place.fix(f"install -d -m 700 -o {user} {path}, or set {flag}", pod=pod)
+        fix = f"set {flag} to a directory" if NO_DIRECTORY in why else fix
         return Finding(subject, "limited", f"{path} cannot be written", f"{why}: {costs}", fix)
     free = free_bytes(path)
     if free < NEEDED_BYTES:

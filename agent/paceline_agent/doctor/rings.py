@@ -11,7 +11,7 @@ from pathlib import Path
 from paceline_exporters.attach.layout import FILE_BYTES
 from paceline_exporters.rings import RingDirectory
 
-from .directories import MIB, existing, free_bytes, obstacle
+from .directories import MIB, NO_DIRECTORY, existing, free_bytes, obstacle
 from .finding import Finding, count
 from .visit import Visit
 
@@ -50,6 +50,7 @@ def _unusable(visit: Visit, path: Path) -> Finding | None:
     why = obstacle(path)
     if why:
         fix = visit.place.fix(_install(path, visit), pod=f"{SHARED} at {path}")
+        fix = "set --rings.directory to a directory" if NO_DIRECTORY in why else fix
         return Finding("rings", "broken", f"{path} cannot be written as {visit.place.user}", why, fix)
     free = free_bytes(path)
     if free < FILE_BYTES:

@@ -33,8 +33,10 @@ def examine(visit: Visit) -> Iterator[Finding]:
 
 
 def _fix(visit: Visit, url: str) -> str:
-    name = urlsplit(url).netloc
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    port = parts.port or {"http": 80, "https": 443}[parts.scheme]  # where the agent posts to
     return visit.place.fix(
-        f"start it (paceline serve --web.listen-address {name}), or set --tuner.url",
+        f"start it (paceline serve --web.listen-address {host}:{port}), or set --tuner.url",
         pod="label this pod paceline/tuner-client=true; kubectl get services -A | grep paceline-tuner",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,8 @@ class Visit:
     tuner_url: str | None = None
     spool_directory: Path = Path()
     state_directory: Path = Path()
+    complaints: Sequence[str] = ()
+    """Flags with which the agent does not start, as SettingsError tells them."""
     devices: Path = Path("/dev")
     """Where NVIDIA's library looks for its device nodes: always there."""
 

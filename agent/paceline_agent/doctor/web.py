@@ -18,7 +18,7 @@ REALM = "paceline agent"
 
 
 def examine(visit: Visit) -> Iterator[Finding]:
-    """Bind as the agent would, and let go at once. Raises SettingsError."""
+    """Bind as the agent would, and let go at once."""
     host, port = split_address(visit.listen_address)
     try:
         config = WebConfig() if visit.web_config is None else read_web_config(visit.web_config)

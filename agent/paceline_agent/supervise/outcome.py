@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from paceline_exporters.diagnosis.endings import LAST_EVENTS, MOST_NAMED
 from paceline_exporters.messages import Event, Outcome, Proposal
 
 from .rings import OwnRing
@@ -80,17 +81,29 @@ def _failed(told: Told, status: int, rings: Sequence[OwnRing]) -> Outcome | None
         return Outcome("failed", "oom", "out of memory: " + _words(*oom), status)
     if _first(told, "nan") is not None and exception is None:
         return _non_finite_outcome(told, status)
+    silent = _silent(told, rings)
     if exception is not None:
-        return Outcome("failed", "crash", _words(*exception), status)
-    ended = {ring.reader.uuid for ring, event in told if event.kind == "end"}
-    silent = [ring for ring in rings if ring.reader.uuid not in ended]
+        # Either may be the cause: who is killed takes its peers' connections along; launchers kill survivors.
+        also = f"; {_named(silent)} ended without a word (killed?)" if silent else ""
+        return Outcome("failed", "crash", _words(*exception) + also, status)
     if silent or status == 137:
-        who = f"rank {silent[0].rank}" if silent else "the command"
-        detail = f"{who} was killed without a word; if it was the kernel's out-of-memory killer, dmesg says so"
+        who = f"{_named(silent)} {'was' if len(silent) == 1 else 'were'}" if silent else "the command was"
+        detail = f"{who} killed without a word; if it was the kernel's out-of-memory killer, dmesg says so"
         return Outcome("failed", "killed", detail, status)
     return Outcome(
         "failed", "crash", f"the command exited with status {status} {_when(told)}; see its log", status
     )
+
+
+def _silent(told: Told, rings: Sequence[OwnRing]) -> list[int]:
+    """Ranks that neither ended training nor said why they could not."""
+    ended = {ring.reader.uuid for ring, event in told if event.kind in LAST_EVENTS}
+    return [ring.rank for ring in rings if ring.reader.uuid not in ended]
+
+
+def _named(ranks: Sequence[int]) -> str:
+    more = f" and {len(ranks) - MOST_NAMED} more" if len(ranks) > MOST_NAMED else ""
+    return f"rank{'' if len(ranks) == 1 else 's'} {', '.join(map(str, ranks[:MOST_NAMED]))}{more}"
 
 
 def _fatal(told: Told) -> Told:

@@ -20,6 +20,11 @@ class OwnRing:
     header: Header
 
     @property
+    def run_id(self) -> str:
+        """What agents and tuner call the run."""
+        return str(self.header.data.get("run_id", ""))
+
+    @property
     def rank(self) -> int:
         """Rank in the job."""
         return int(self.header.data.get("rank", 0))

@@ -15,7 +15,8 @@ _INDEX = {name: index for index, name in enumerate(layout.STEP_FIELDS)}
 
 
 def summarize(rings: Sequence[OwnRing]) -> list[str]:
-    """Steps, median step time, phase shares and throughput over what the rings still hold; [] without steps."""
+    """The run's id; steps, median step time, throughput and phase shares over what the rings hold. [] without
+    steps."""
     rows = {ring.rank: _rows(ring) for ring in rings}
     rows = {rank: held for rank, held in rows.items() if held}
     if not rows:
@@ -31,7 +32,7 @@ def summarize(rings: Sequence[OwnRing]) -> list[str]:
     number = max(len(held) for held in rows.values())
     words = [_counted(len(rows), "rank"), _counted(number, "step"), f"median step {median:.4g} s"]
     words += [f"{rate:.4g} samples/s"] if rate else []  # unknown where no loader of torch's brings the batches
-    return [", ".join(words), f"of a step: {shares}"]
+    return [f"{rings[0].run_id}: {', '.join(words)}", f"of a step: {shares}"]
 
 
 def _counted(number: int, what: str) -> str:

@@ -254,7 +254,7 @@ def _node(node: Node) -> Text:
     name = printable(node.name or node.agent)
     if node.trouble:
         return Text(f"{name}  ", "bold").append(
-            f"away: {printable(node.trouble.removeprefix(node.agent + ': '))}", "yellow"
+            f"away: {printable(node.trouble.removeprefix(node.agent).lstrip(': '))}", "yellow"
         )
     if node.devices is None:
         return Text(f"{name}  ", "bold").append("not asked yet", "dim")

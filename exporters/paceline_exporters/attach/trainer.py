@@ -8,6 +8,7 @@ from typing import Any
 
 from . import arguments, checkpoints, crash, ddp, describe, harness, models, proposal, session
 from .agreement import agree
+from .clock import clock
 from .notice import failed
 from .steps import StepClock, evaluated
 from .stop import Rejected
@@ -24,20 +25,20 @@ def patch(module: Any) -> None:
 def _wrapped_train(original: Any) -> Any:
     @functools.wraps(original)
     def train(self: Any, *args: Any, **keywords: Any) -> Any:
-        clock = None
+        watch = None
         try:
             args, keywords = harness.from_the_beginning(args, keywords)
-            clock = _begin(self)
+            watch = _begin(self)
             answer = original(self, *args, **keywords)
-            _remove(clock)
+            _remove(watch)
             harness.evaluate(self)
-            session.event("end", how="finished")
+            session.event("end", float(clock.number), how="finished")
             harness.finish()
         except Rejected as rejected:
-            _remove(clock, wait=False)
+            _remove(watch, wait=False)
             raise session.reject(rejected) from None
         except BaseException as error:
-            _remove(clock, wait=False)
+            _remove(watch, wait=False)
             _raised(error, self)
             raise
         return answer
@@ -47,24 +48,24 @@ def _wrapped_train(original: Any) -> Any:
 
 def _begin(trainer: Any) -> StepClock | None:
     harness.prepare(trainer)
-    clock = None
+    watch = None
     try:
         if session.recorder() is not None:
-            clock = StepClock(trainer, before_first_step=verify)
-            clock.install()
-            return clock
+            watch = StepClock(trainer, before_first_step=verify)
+            watch.install()
+            return watch
     except Exception as error:  # a Trainer we do not know must still train
         failed("watching the Trainer", error)
-        _remove(clock, wait=False)
+        _remove(watch, wait=False)
     if proposal.given():
         verify(trainer, built=False)
     return None
 
 
-def _remove(clock: StepClock | None, wait: bool = True) -> None:
+def _remove(watch: StepClock | None, wait: bool = True) -> None:
     try:
-        if clock is not None:
-            clock.remove(wait)
+        if watch is not None:
+            watch.remove(wait)
     except Exception as error:  # telemetry must not stop training, nor hide why it stopped
         failed("writing the last steps", error)
 

@@ -112,6 +112,8 @@ def test_a_port_in_use(start_agent: Any, command: list[str]) -> None:
     [
         ("--web.listen-address=nowhere", "--web.listen-address"),
         ("--path.procfs=/nonexistent", "--path.procfs"),
+        ("--path.rootfs=/nonexistent", "--path.rootfs"),
+        ("--node=", "--node"),
         ("--rings.directory=/etc/hostname", "--rings.directory"),
         ("--rings.retention=soon", "--rings.retention"),
         ("--limits.series=0", "--limits.series"),

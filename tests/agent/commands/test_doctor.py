@@ -112,11 +112,33 @@ def test_text_is_aligned_and_plain(doctor: Doctor) -> None:
     assert len({len(line) - len(line[9:].split("  ", 1)[1].lstrip()) for line in findings}) == 1
 
 
-def test_flags_that_no_agent_would_start_with(doctor: Doctor) -> None:
-    found = doctor.findings("--path.procfs=/nonexistent", "--tuner.url=nonsense")
-    assert found["settings"]["status"] == "broken"
-    assert found["settings"]["fix"] == "correct --path.procfs"
-    assert found["host"]["status"] == "broken"
+@pytest.mark.parametrize(
+    ("flag", "checks"),
+    [
+        ("--web.listen-address=foo", {"web"}),
+        ("--path.procfs=/etc/hostname", {"host", "processes", "owners", "sources"}),
+        ("--path.sysfs=/etc/hostname", {"gpu", "rdma", "host", "sources"}),
+        ("--path.rootfs=/nonexistent", {"owners"}),
+        ("--tuner.url=foo", {"tuner"}),
+        ("--rings.directory=/etc/hostname", {"rings"}),
+        ("--node=", set()),
+        ("--peak.flops=0", set()),
+        ("--rings.retention=soon", set()),
+    ],
+)
+def test_flags_that_no_agent_would_start_with(doctor: Doctor, flag: str, checks: set[str]) -> None:
+    found = doctor.findings(flag)
+    name = flag.partition("=")[0]
+    assert (found["settings"]["status"], found["settings"]["fix"]) == ("broken", f"correct {name}")
+    others = {subject for subject, finding in found.items() if finding["fix"] == "see settings"}
+    assert checks <= others and {found[subject]["why"] for subject in others} <= {f"{name} is wrong"}
+    wrong = ("fault of doctor", "psi=1", "install -d", "report it")
+    assert not any(word in finding["fix"] for finding in found.values() for word in wrong)
+
+
+def test_it_takes_the_agents_flags(doctor: Doctor) -> None:
+    words = "--compat=node_exporter --peak.flops=1e15 --rings.retention=2h --limits.series=9 --log.level=debug"
+    assert "settings" not in doctor.findings(*words.split(), "--ethtool.include=rx_")
 
 
 @needs_nobody

@@ -51,6 +51,12 @@ def proposal(**sections: Any) -> str:
             ("--tuner", "localhost:19471"),
             "--tuner: expected a URL such as http://127.0.0.1:19471",
         ),
+        (
+            ("--", "true"),
+            ("--agent", "ftp://a"),
+            "--agent: expected an address such as http://node-1:19470, got 'ftp://a'",
+        ),
+        (("--", "/no/such/command"), (), "cannot start '/no/such/command': no such file"),
     ],
 )
 def test_what_cannot_be_started_is_said_in_one_line(
@@ -61,6 +67,18 @@ def test_what_cannot_be_started_is_said_in_one_line(
     (line,) = done.stderr.splitlines()
     assert line.startswith("paceline run: ") and said in line
     assert (outcome(tmp_path)["state"], outcome(tmp_path)["exit_code"]) == ("failed", 127)
+
+
+def test_a_file_that_is_not_executable_is_said_to_be_one(tmp_path: Path) -> None:
+    script = tmp_path / "train.sh"
+    script.write_text("#!/bin/sh\n")
+    said = paceline(tmp_path, "--", str(script)).stderr
+    assert said == f"paceline run: cannot start {str(script)!r}: it is not executable: chmod +x it\n"
+
+
+@pytest.mark.parametrize("agent", ["127.0.0.1:19470", "node-1", "https://node-1:1", ""])
+def test_an_agent_is_named_as_explain_and_top_take_it(tmp_path: Path, agent: str) -> None:
+    assert paceline(tmp_path, "--", "true", flags=("--agent", agent)).returncode == 0
 
 
 def test_an_outcome_that_cannot_be_written_is_said_before_the_job_runs(tmp_path: Path) -> None:
@@ -141,7 +159,22 @@ def test_reports_that_a_tuner_never_took_are_in_the_outcome(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     (unsent,) = outcome(tmp_path)["unsent"]
     assert unsent["rings"][0]["window"]["columns"]["step"] == [1.0, 2.0, 3.0]
-    assert "paceline run: 1 rank, 2 steps, median step 0.5 s" in done.stderr
+    run_id = unsent["rings"][0]["run_id"]
+    assert f"paceline run: {run_id}: 1 rank, 2 steps, median step 0.5 s" in done.stderr
+
+
+def test_a_failure_names_the_run_that_explain_knows(tmp_path: Path) -> None:
+    done = paceline(
+        tmp_path, "--", "env", "PACELINE_RUN_ID=gpt", sys.executable, "-c", TRAINS + "raise SystemExit(3)"
+    )
+    assert "paceline run: gpt failed (crash): the command exited with status 3" in done.stderr
+
+
+def test_a_status_survives_when_nobody_reads_what_we_say(tmp_path: Path) -> None:
+    words = ["run", "--rings.directory", str(tmp_path), "--", sys.executable, "-c", "raise SystemExit(5)"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "paceline_exporters", *words], stderr=full, check=False)
+    assert done.returncode == 5
 
 
 def test_a_status_survives_whatever_fails_in_our_telling(tmp_path: Path) -> None:

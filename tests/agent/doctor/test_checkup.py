@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from paceline_agent.doctor.checkup import check_all
+from paceline_agent.doctor.checkup import CHECKS, FLAGS, check_all
 from paceline_agent.doctor.finding import Finding
 from paceline_agent.doctor.visit import Visit
 
@@ -16,6 +16,21 @@ def fine(visit: Visit) -> Iterator[Finding]:
 def wrong(_visit: Visit) -> Iterator[Finding]:
     yield Finding("wrong", "ok", "so far")
     raise RuntimeError("no such thing")
+
+
+def test_a_check_whose_flag_is_wrong_says_so_only(visit: Callable[..., Visit]) -> None:
+    one = visit(complaints=["--path.procfs: /x is not a directory", "--tuner.url: expected an address"])
+    found = {finding.subject: finding for finding in check_all(one, {"host": wrong, "tuner": wrong, "web": fine})}
+    assert found["fine"].status == "ok"
+    told = [(found[name].status, found[name].why, found[name].fix) for name in ("host", "tuner")]
+    assert told == [
+        ("broken", "--path.procfs is wrong", "see settings"),
+        ("broken", "--tuner.url is wrong", "see settings"),
+    ]
+
+
+def test_flags_and_checks_that_are_there() -> None:
+    assert {name for names in FLAGS.values() for name in names} <= set(CHECKS)
 
 
 def test_a_check_that_hangs_or_fails_costs_itself_only(visit: Callable[..., Visit]) -> None:

@@ -35,3 +35,4 @@ def test_a_file_in_its_place(visit: Callable[..., Visit]) -> None:
     one.world.rings.touch()
     [found] = examine(one)
     assert (found.status, found.why) == ("broken", f"{one.world.rings} is not a directory")
+    assert found.fix == "set --rings.directory to a directory"

@@ -55,3 +55,8 @@ def test_nobody_listens(visit: Callable[..., Visit], unused_port: int) -> None:
     [found] = examine(visit(tuner_url=f"http://127.0.0.1:{unused_port}"))
     assert (found.status, found.why) == ("broken", "connection refused")
     assert f"paceline serve --web.listen-address 127.0.0.1:{unused_port}" in found.fix
+
+
+def test_the_port_of_an_address_without_one(visit: Callable[..., Visit]) -> None:
+    [found] = examine(visit(tuner_url="http://user@no-such-host.invalid/"))
+    assert "paceline serve --web.listen-address no-such-host.invalid:80)" in found.fix

@@ -22,6 +22,8 @@ RAISED: Happened = ("exception", {"type": "ValueError", "message": "bad"})
 OOM: Happened = ("oom", {"type": "RuntimeError", "message": "can't allocate"})
 SURVIVED: Happened = ("oom", {**OOM[1], "step": 3.0})
 NAN: Happened = ("nan", {"loss": "nan"})
+RESET: Happened = ("exception", {"type": "RuntimeError", "message": "reset"})
+FAILED: Happened = ("end", {"how": "exception"})
 REJECTED: Happened = ("rejected", {"reason": "no such field", "code": "unknown_name"})
 
 
@@ -77,6 +79,24 @@ def test_conclusions(
 def test_the_first_exception_is_the_cause(ended: Callable[..., Outcome], rings: Path) -> None:
     outcome = ended(1, [START, RAISED], [START, ("exception", {"type": "GlooError", "message": "peer gone"})])
     assert outcome.detail == "rank 0 at step 7: ValueError: bad"
+
+
+@pytest.mark.parametrize(
+    ("ranks", "detail"),
+    [
+        ([[START, RESET, FAILED], [START]], "rank 0 at step 7: RuntimeError: reset; rank 1 ended without a word"),
+        (
+            [[START], [START, RESET, FAILED], [START]],
+            "RuntimeError: reset; ranks 0, 2 ended without a word (killed?)",
+        ),
+        ([[START], [START], [START, EXIT]], "ranks 0, 1 were killed without a word"),
+        ([[START, RESET, FAILED]] + [[START]] * 10, "; ranks 1, 2, 3, 4, 5, 6, 7, 8 and 2 more ended without"),
+    ],
+)
+def test_ranks_without_a_word_are_named_beside_who_raised(
+    ended: Callable[..., Outcome], ranks: list[Any], detail: str
+) -> None:
+    assert detail in ended(1, *ranks).detail
 
 
 def test_a_rejection_carries_its_code(ended: Callable[..., Outcome]) -> None:

@@ -44,7 +44,7 @@ def summary(rings: Path) -> Iterator[Summarize]:
 def test_a_run_in_two_lines_without_its_first_step(summary: Summarize) -> None:
     slow = {**STEP, "step_seconds": 60.0}
     assert summary([slow, STEP, STEP, STEP], [slow, STEP, STEP, STEP]) == [
-        "2 ranks, 3 steps, median step 0.5 s, 16 samples/s",
+        "r: 2 ranks, 3 steps, median step 0.5 s, 16 samples/s",
         "of a step: data wait 20%, sync wait 10%, forward 20%, backward 40%, optimizer 5%, other 5%",
     ]
 
@@ -55,12 +55,14 @@ def test_steps_that_say_nothing_are_survived(summary: Summarize, steps: list[dic
 
 
 def test_a_single_step_is_better_than_none(summary: Summarize) -> None:
-    assert summary([STEP])[0] == "1 rank, 1 step, median step 0.5 s, 8 samples/s"
+    assert summary([STEP])[0] == "r: 1 rank, 1 step, median step 0.5 s, 8 samples/s"
 
 
 def test_a_rate_that_is_unknown_is_left_out(summary: Summarize) -> None:
-    assert summary([{**STEP, "samples": math.nan}] * 2)[0] == "1 rank, 1 step, median step 0.5 s"
+    assert summary([{**STEP, "samples": math.nan}] * 2)[0] == "r: 1 rank, 1 step, median step 0.5 s"
 
 
 def test_more_steps_than_the_ring_holds(summary: Summarize) -> None:
-    assert summary([STEP] * (layout.STEP_CAPACITY + 9))[0].startswith(f"1 rank, {layout.STEP_CAPACITY - 1} steps")
+    assert summary([STEP] * (layout.STEP_CAPACITY + 9))[0].startswith(
+        f"r: 1 rank, {layout.STEP_CAPACITY - 1} steps"
+    )

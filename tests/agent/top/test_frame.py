@@ -65,6 +65,13 @@ def drawn(what: Cluster, width: int, height: int | None = None, encoding: str = 
     return buffer.read().splitlines()
 
 
+@pytest.mark.parametrize("joint", [": ", " "])
+def test_an_agent_that_is_away_has_its_address_once(joint: str) -> None:
+    found = Cluster([URL])
+    found.take([Answer(URL, f"{URL}{joint}asks for a password")])
+    assert drawn(found, 100)[-1].rstrip() == f"{URL}  away: asks for a password"
+
+
 def test_all_there_is_in_a_wide_terminal() -> None:
     rows = drawn(cluster(2), 160)
     assert rows[1].rstrip() == "run-1  2 of 2 ranks"

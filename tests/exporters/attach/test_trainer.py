@@ -64,8 +64,8 @@ def test_trains_repeat_fail_and_differ_in_one_process(attached: Job, tiny_job: s
     # The step after which the callback raised had not ended.
     assert steps == [1, 1, 1, 1, 1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4]
     assert all(row["micro_steps"] == 1 and row["samples"] == 2 for row in ring.steps)
-    ends = [event.detail["how"] for event in ring.events if event.kind == "end"]
-    assert ends == ["finished"] * 3 + ["exception"] + ["finished"] * 3
+    ends = [(event.detail["how"], event.step) for event in ring.events if event.kind == "end"]
+    assert ends == [("finished", 1.0)] * 3 + [("exception", 2.0)] + [("finished", 4.0)] * 3
     raised = ring.event("exception")
     assert (raised.step, raised.detail) == (2.0, {"type": "RuntimeError", "message": "of the user"})
     own_step = ring.steps[-1]
