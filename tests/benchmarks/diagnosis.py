@@ -43,7 +43,7 @@ STALLS_EVERY = (2, 8)
 """One step in so many has all of the fault."""
 HICCUPS = (0.02, 0.1)
 """Rates of such histories, uniform between."""
-SLOWLY_STEPS, SLOWLY_SECONDS = 128, 15.0
+SLOWLY_STEPS, SLOWLY_SECONDS = 128, 25.0
 """In the longer of which a straggler among hiccups, or one that stalls in one step of several, is to be found: of
 fast steps one in four is looked at."""
 SLOWLY = ("hiccups", "stalls")
