@@ -88,7 +88,7 @@ def test_an_exception_and_a_hang_on_one_rank_end_all_ranks_and_the_study_goes_on
         "agent", "--rings.directory", world.rings, "--tuner.url", world.tuner.url, "--spool.directory",
         world.root / "spool",
     )  # fmt: skip
-    study = world.write(faulty(world, plan, ranks=2), budget={"trials": 2, "run": "100s", "hang": "12s"})
+    study = world.write(faulty(world, plan, ranks=2), budget={"trials": 2, "run": "100s", "hang": "10s"})
     tune = world.tune(study, agent.url)
     assert tune.wait() == 0, tune.said
     trials = world.view()["trials"]
@@ -97,7 +97,7 @@ def test_an_exception_and_a_hang_on_one_rank_end_all_ranks_and_the_study_goes_on
     assert (raised["outcome"], raised["cause"]) == ("failed", "crash")
     assert raised["reason"] == "rank 1 at step 3: RuntimeError: the data of this rank is gone"
     assert (hung["outcome"], hung["cause"]) == ("failed", "hang")
-    assert re.fullmatch(r"no step for \d+ s after step 3; allowed are 12 s \(hang_seconds\)", hung["reason"])
+    assert re.fullmatch(r"no step for \d+ s after step 3; allowed are 10 s \(hang_seconds\)", hung["reason"])
     said_once(tune.said, f"{raised['run_id']}: failed: rank 1 at step 3")
     said_once(tune.said, f"{hung['run_id']}: stopping: no step for")
     said_once(tune.said, f"{hung['run_id']}: failed: no step for")
