@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from nvml_stub import Driver, NoCompiler, build
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("paceline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("paceline")
 
 TRAINER = """
 import json, math, sys

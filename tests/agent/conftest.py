@@ -129,7 +129,7 @@ class AgentProcess:
         """Exit status and standard error."""
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
-        _, errors = self.process.communicate(timeout=20)
+        _, errors = self.process.communicate(timeout=120)
         return self.process.returncode, errors
 
 
@@ -149,7 +149,7 @@ def start_agent(rings: Path, tmp_path: Path) -> Iterator[Callable[..., AgentProc
 
 async def eventually(condition: Callable[[], Any] | Callable[[], Awaitable[Any]], what: str) -> Any:
     """Waits for something that another process or thread does; generous, so that a busy machine is no failure."""
-    for _ in range(600):
+    for _ in range(2400):
         found = condition()
         found = await found if isinstance(found, Awaitable) else found
         if found:

@@ -111,7 +111,7 @@ async def test_an_idle_one_is_closed_after_its_time(start: Start, stack: AsyncEx
 
 
 async def test_each_further_request_must_come_in_time(start: Start, stack: AsyncExitStack) -> None:
-    port = await start(silent_seconds=0.2, keepalive_seconds=LONG)
+    port = await start(silent_seconds=2.0, keepalive_seconds=LONG)
     idle, begun = await connected(stack, port), await connected(stack, port)
     assert await idle.ask()
     assert await begun.ask()

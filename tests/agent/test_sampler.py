@@ -162,6 +162,6 @@ def test_a_source_is_closed_after_its_last_sample() -> None:
     source = Source(lambda: 1.0)
     sampler = Sampler(source, 10)
     sampler.start()
-    assert sampler.done.wait(5)
+    assert sampler.done.wait(60)
     sampler.stop()
     assert source.closed

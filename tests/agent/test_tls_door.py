@@ -121,7 +121,7 @@ async def test_the_oldest_of_too_many_handshakes_go(start: Start, trust: ssl.SSL
 
 
 async def test_a_silent_connection_is_dropped(start: Start, trust: ssl.SSLContext) -> None:
-    port = await start(silent_seconds=0.1)
+    port = await start(silent_seconds=1.0)
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trust)
     writer.write(b"GET /metrics HTTP/1.1\r\n")
     assert await closed(reader)

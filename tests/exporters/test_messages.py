@@ -83,7 +83,7 @@ def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
     return copy
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(data=st.data(), junk=JSON)
 def test_junk_anywhere_is_a_message_error_or_taken(data: st.DataObject, junk: Any) -> None:
     cls, message = data.draw(st.sampled_from(EXAMPLES))

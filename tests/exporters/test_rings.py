@@ -22,6 +22,7 @@ from paceline_exporters.attach import layout
 from paceline_exporters.attach.recorder import Recorder
 from paceline_exporters.rings import RingDirectory, RingError, RingReader
 
+SUPPRESSED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 ROWS = 5
 EVENTS = 3
 
@@ -94,7 +95,7 @@ def read_all(path: Path) -> None:
         opened.close()
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250, suppress_health_check=SUPPRESSED)
 @given(
     offset=st.one_of(st.sampled_from(MEANINGFUL), st.integers(0, layout.FILE_BYTES - 1)), mask=st.integers(1, 255)
 )
@@ -112,7 +113,7 @@ def test_a_flipped_byte_never_raises_and_never_yields_a_wrong_row(pristine: Path
             file.write(before)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=SUPPRESSED)
 @given(start=st.integers(0, layout.FILE_BYTES - 1), noise=st.binary(min_size=1, max_size=4096))
 def test_noise_anywhere_is_survived(pristine: Path, start: int, noise: bytes) -> None:
     noise = noise[: layout.FILE_BYTES - start]
@@ -129,7 +130,7 @@ def test_noise_anywhere_is_survived(pristine: Path, start: int, noise: bytes) ->
             file.write(before)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=SUPPRESSED)
 @given(size=st.integers(0, layout.FILE_BYTES - 1))
 def test_a_truncated_ring_is_refused_and_one_truncated_later_reads_as_far_as_it_goes(
     pristine: Path, size: int

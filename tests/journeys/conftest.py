@@ -18,7 +18,7 @@ from paceline_service import Service
 
 from paceline_tuner.client import TunerClient
 
-PATIENCE = 120.0
+PATIENCE = 240.0
 """Seconds that a test waits for what must come; no test measures time."""
 TRAIN = Path(__file__).parents[2] / "tuner" / "paceline_tuner" / "demo" / "train.py"
 SMALL = ("--use_cpu", "True", "--layers", "1", "--width", "64", "--length", "32", "--disable_tqdm", "True")

@@ -17,12 +17,12 @@ import pytest
 from machines import Machines, NotAllowed
 
 from paceline_exporters.diagnosis.explanation import Explanation
-from paceline_exporters.diagnosis.findings import Finding
+from paceline_exporters.diagnosis.findings import Cause, Finding
 
 pytest.importorskip("torch", reason="trains: pip install 'paceline[demo]'")
 pytestmark = pytest.mark.slow
 
-PATIENCE = 120.0
+PATIENCE = 180.0
 """Seconds that a test waits for what must come; no test measures time."""
 LEARNT = 150
 """From this step on the diagnosis knows what is normal, noise included."""
@@ -32,11 +32,13 @@ THROTTLED = 0.1
 """Seconds that a step waits for a throttled link at least: two megabytes at 100 Mbit/s take 0.16 s. What others
 do on a test's machine makes a job's network slower as well, by milliseconds for a second or two: found, and no
 concern of these tests."""
+SLOWED = 0.4
+"""Share of the step that a throttled link costs at least; where a single step was held up, the mean is less."""
 PORT = 19470
 # Computing is sleep: ranks share a few cores with other programs, and a sleep takes no turn from anybody. Two
 # megabytes of gradients, all of them ready at the end of backward: nothing hides what the network takes.
 JOB = """
-import sys, time
+import os, sys, time
 import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
@@ -75,7 +77,7 @@ for rows in DataLoader(Rows()):
     optimizer.step()
     optimizer.zero_grad()
 dist.barrier()
-dist.destroy_process_group()
+os._exit(0)  # gloo's own teardown aborts or hangs now and then
 """
 
 
@@ -194,30 +196,35 @@ def exposed(finding: Finding) -> float:
 
 def throttlings(found: Explanation) -> list[Finding]:
     """The findings so far of communication as slow as a throttled link makes it."""
-    return [one for one in found.history if one.kind == "communication" and exposed(one) > THROTTLED]
+    slower = [one for one in found.history if one.kind == "communication" and one.share > SLOWED]
+    return [one for one in slower if exposed(one) > THROTTLED]
 
 
-def throttled(job: Job, throttle: Callable[[int, int], None], rank: int | None) -> Finding:
-    """Learn, throttle rank 1's link, and what is found then; it blames `rank`."""
+def throttled(job: Job, throttle: Callable[[int, int], None], rank: int | None, cause: Cause) -> Finding:
+    """Learn, throttle rank 1's link, and what is found then; it blames `rank` for `cause`."""
     before = job.until(
         lambda found: bool(found.steps) and found.steps[-1] >= LEARNT and slower(found) is None, "the job trains"
     )
     assert throttlings(before) == []
     throttle(1, MEGABITS)
-    after = job.until(lambda found: (one := slower(found)) is not None and one.rank == rank, "it is found")
+    # Whoever was held up sends again too: whom it is laid to is as it should be once that is over.
+    after = job.until(
+        lambda found: (one := slower(found)) is not None and (one.rank, one.cause) == (rank, cause), "it is found"
+    )
     finding = slower(after)
     assert finding is not None
     assert before.steps[-1] < finding.found_step
     assert exposed(finding) > max(THROTTLED, 2 * finding.numbers["normal_seconds"])
     assert after.verdict.kind == "communication_bound"
-    assert not [one for one in after.history if one.kind == "straggler" and one.since_step >= finding.since_step]
+    slow = [one for one in after.history if one.kind == "straggler" and one.since_step >= finding.since_step]
+    assert not [one for one in slow if one.share > SLOWED], "what the link costs is laid to no rank's own work"
     return finding
 
 
 def test_a_switch_that_loses_what_a_rank_sends(start: Start) -> None:
     job = start(2)
-    finding = throttled(job, job.machines.throttle_port, rank=1)
-    assert (finding.cause, finding.node) == ("degraded_nic", "node-1")
+    finding = throttled(job, job.machines.throttle_port, rank=1, cause="degraded_nic")
+    assert finding.node == "node-1"
     assert finding.numbers["tcp_retransmits_per_second"] > 10.0
     said = job.explained()
     assert ": communication bound (2 of 2 ranks on 2 nodes, " in said
@@ -227,15 +234,15 @@ def test_a_switch_that_loses_what_a_rank_sends(start: Start) -> None:
     assert re.search(r"rank 1, tcp retransmits \S+/s", said)
     job.machines.release_port(1)
     over = job.until(lambda found: slower(found) is None, "the link is as before")
-    assert len(throttlings(over)) == 1
+    assert throttlings(over)
 
 
 def test_a_device_that_became_slow_and_loses_nothing(start: Start) -> None:
     """All three ranks wait for it alike, and no counter tells whose it is: nobody is blamed."""
     job = start(3)
-    finding = throttled(job, job.machines.throttle_device, rank=None)
-    assert finding.cause == "communication"
-    assert re.search(r"holds  communication, cause communication, since step \d+", job.explained())
+    throttled(job, job.machines.throttle_device, rank=None, cause="communication")
+    said = r"holds  communication, cause communication, since step \d+"
+    job.until(lambda _: re.search(said, job.explained()) is not None, "it is said")
 
 
 def test_a_link_that_stays_as_it_is(start: Start) -> None:

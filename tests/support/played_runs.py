@@ -8,6 +8,10 @@ from typing import Any
 
 from ring_histories import Story, history
 
+LONG_STEP_SECONDS = 120.0
+"""For stories whose verdict is looked at: played ranks take no further step, which is a standstill after five
+times as long, and no test lasts that long."""
+
 
 def play(trainers: Sequence[Any], story: Story, steps: Iterable[int] | None = None) -> None:
     """Each trainer in turn is a rank of the story; of its steps those numbered, or all."""

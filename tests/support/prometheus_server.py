@@ -21,18 +21,27 @@ PATIENCE_SECONDS = 60.0
 def prometheus(root: Path, configuration: str) -> Iterator[str]:
     """Runs it in `root` until the context is left; gives its URL."""
     assert PROGRAM is not None
-    port = _free_port()
     (root / "prometheus.yml").write_text(configuration)
     command = [PROGRAM, f"--config.file={root}/prometheus.yml", f"--storage.tsdb.path={root}/tsdb"]
-    log = root / "prometheus.log"
-    with log.open("wb") as said:
-        process = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=said, stderr=said)
+    process, url = _start(command, root / "prometheus.log")
     try:
-        _wait_until_ready(f"http://127.0.0.1:{port}", process, log)
-        yield f"http://127.0.0.1:{port}"
+        yield url
     finally:
         process.terminate()
         process.wait(PATIENCE_SECONDS)
+
+
+def _start(command: list[str], log: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """The process and its URL. Somebody may take the port just before it does: then another is tried."""
+    for _ in range(3):
+        address = f"127.0.0.1:{_free_port()}"
+        with log.open("wb") as said:
+            process = subprocess.Popen([*command, f"--web.listen-address={address}"], stdout=said, stderr=said)
+        if _is_ready(f"http://{address}", process):
+            return process, f"http://{address}"
+        process.kill()
+        process.wait()
+    raise AssertionError(log.read_text())
 
 
 def _free_port() -> int:
@@ -42,12 +51,12 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _is_ready(url: str, process: subprocess.Popen[bytes]) -> bool:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
             with urllib.request.urlopen(f"{url}/-/ready", timeout=5):
-                return
-        except (urllib.error.URLError, ConnectionError):
+                return True
+        except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    raise AssertionError(log.read_text())
+    return False

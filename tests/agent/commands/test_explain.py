@@ -14,12 +14,12 @@ from typing import Any
 import bcrypt
 import pytest
 from paceline_service import Service
-from played_runs import play
+from played_runs import LONG_STEP_SECONDS, play
 from ring_histories import Story
 
 from paceline_exporters.attach.recorder import Recorder
 
-SLOW = Story(1, ranks=4, step_seconds=0.5, fault="data_wait", slow_rank=3, by=0.2)
+SLOW = Story(1, ranks=4, step_seconds=LONG_STEP_SECONDS, fault="data_wait", slow_rank=3, by=0.2)
 
 
 def explain(*words: str) -> subprocess.CompletedProcess[str]:

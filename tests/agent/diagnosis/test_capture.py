@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -28,6 +29,7 @@ SITE = Path(paceline_exporters.attach.__file__).parent / "path"
 PROC = Path("/proc")
 HANG = Finding("hang", "unknown", since_step=3, found_step=3)
 SIZE = 2**20
+PATIENCE_SECONDS = 120.0
 HANGS = """
 import os, sys, time
 import torch
@@ -90,7 +92,8 @@ def begin(tmp_path: Path) -> Iterator[Begin]:
     for path in (tmp_path / "rings").glob("*.ring"):  # torchrun's workers are sessions of their own
         pid = standing._holder(path)
         if pid is not None:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it ends just now
+                os.kill(pid, signal.SIGKILL)
     for process in begun:
         process.kill()
         process.wait()
@@ -111,32 +114,44 @@ def rings_at(directory: Path, steps: int, ranks: int) -> dict[int, Path]:
     raise AssertionError("the job did not come so far")
 
 
-def captured_once(kept: Path, rings: dict[int, Path], place: str) -> tuple[Capture, Captured]:
-    """A capture in whose summary `place` occurs: the ranks may still be on their way there."""
+def captured_once(kept: Path, rings: dict[int, Path], holds: Callable[[Captured], object]) -> Captured:
+    """A capture that is as it should be: the ranks may still be on their way there."""
     taking = Capture(kept)
-    for _ in range(50):
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
         taking("a/run", HANG, rings)
         taking.wait()
         latest = taking.listing("a/run")[0]
-        if place in latest.summary:
-            return taking, latest
+        if holds(latest):
+            return latest
+        assert time.monotonic() < deadline, latest.summary
         time.sleep(0.1)
-    raise AssertionError(latest.summary)
+
+
+def traces(told: Captured) -> list[list[Any]]:
+    """Collectives that rank 0 and rank 1 began."""
+    directory = Path(told.files[0]).parent
+    return [json.loads((directory / f"rank-{rank}.json").read_text())["entries"] for rank in (0, 1)]
 
 
 @pytest.mark.slow
 def test_the_rank_that_sleeps_is_told_from_the_one_that_waits_for_it(begin: Begin, tmp_path: Path) -> None:
     begin(HANGS, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     rings = rings_at(tmp_path / "rings", steps=3, ranks=2)
-    _, told = captured_once(tmp_path / "hangs", rings, "ank 1 in asleep_for_ever (job.py:9)")
-    assert "ank 0 in _engine_run_backward (autograd/graph.py:" in told.summary
+    places = ("ank 1 in asleep_for_ever (job.py:9)", "ank 0 in _engine_run_backward (autograd/graph.py:")
+
+    def there(told: Captured) -> bool:
+        if len(told.files) != 4 or not all(place in told.summary for place in places):
+            return False
+        # The one that waits has begun an all-reduce that the other has not.
+        waiting, asleep = traces(told)
+        return len(waiting) == len(asleep) + 1
+
+    told = captured_once(tmp_path / "hangs", rings, there)
     directory = Path(told.files[0]).parent
     assert [Path(path).name for path in told.files] == ["rank-0.json", "rank-0.txt", "rank-1.json", "rank-1.txt"]
     assert "loss.backward" not in (directory / "rank-1.txt").read_text()
-    traces = [json.loads((directory / f"rank-{rank}.json").read_text())["entries"] for rank in (0, 1)]
-    # The one that waits has begun an all-reduce that the other has not.
-    assert [len(entries) for entries in traces] == [len(traces[1]) + 1, len(traces[1])]
-    assert traces[0][-1]["profiling_name"] == "gloo:all_reduce"
+    assert traces(told)[0][-1]["profiling_name"] == "gloo:all_reduce"
 
     pid = standing._holder(rings[1])
     assert pid is not None
@@ -158,8 +173,8 @@ def test_the_rank_that_sleeps_is_told_from_the_one_that_waits_for_it(begin: Begi
 def test_a_rank_that_holds_the_gil(begin: Begin, tmp_path: Path) -> None:
     begin(HOLDS_GIL)
     rings = rings_at(tmp_path / "rings", steps=0, ranks=1)
-    _, told = captured_once(tmp_path / "hangs", rings, "lock")
-    assert told.summary == "Rank 0 in stuck (job.py:7) and holds the interpreter's lock."
+    there = "Rank 0 in stuck (job.py:7) and holds the interpreter's lock."
+    told = captured_once(tmp_path / "hangs", rings, lambda told: told.summary == there)
     (path,) = told.files
     assert "The kernel on the" in Path(path).read_text()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from paceline_agent.doctor import driver, fetch, training
 from paceline_agent.doctor.place import Place
 from paceline_agent.doctor.visit import Visit
 from paceline_exporters.sources.contract import World
@@ -21,6 +22,14 @@ StartVisit = Callable[..., Visit]
 def host() -> Place:
     """An agent that runs on the host as a user of its own."""
     return HOST
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked answers, however busy the machine is."""
+    monkeypatch.setattr(training, "SECONDS", 60.0)
+    monkeypatch.setattr(driver, "LOAD_SECONDS", 60.0)
+    monkeypatch.setattr(fetch, "SECONDS", 60.0)
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ def test_a_source_that_raises() -> None:
 
 def test_a_source_that_hangs_is_left_behind_and_never_asked_twice_at_once() -> None:
     wedged, good = Wedged("wedged"), Machine("good")
-    sampled = sample_all([wedged, good], seconds=2)
+    sampled = sample_all([wedged, good], seconds=3)
     wedged.release.set()
     assert isinstance(sampled["wedged"].problem, TimeoutError)
     assert (wedged.rounds, wedged.closed) == (1, 0)

@@ -10,13 +10,15 @@ import bcrypt
 import pytest
 from certificates import OPENSSL, Authority
 
+from paceline_agent.doctor import fetch
 from paceline_agent.doctor.visit import Visit
 from paceline_agent.doctor.web import examine
 
 
 @pytest.fixture
-def taken() -> Iterator[str]:
+def taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An address where somebody listens and says nothing."""
+    monkeypatch.setattr(fetch, "SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 

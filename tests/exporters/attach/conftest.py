@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -122,21 +123,32 @@ def clean_environment() -> dict[str, str]:
 
 
 def start(
-    command: Sequence[str | Path], directory: Path, environment: Mapping[str, str] | None = None
+    command: Sequence[str | Path],
+    directory: Path,
+    environment: Mapping[str, str] | None = None,
+    patience: float = 280.0,
 ) -> subprocess.CompletedProcess[str]:
     """Run to the end; what it says goes to a file, which no orphan can keep us waiting for."""
     with (directory / "said.txt").open("w") as said:
-        done = subprocess.run(
+        process = subprocess.Popen(
             [str(word) for word in command],
             env={**clean_environment(), "OMP_NUM_THREADS": "1", **(environment or {})},
             cwd=directory,
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=subprocess.STDOUT,
-            check=False,
-            timeout=120,
         )
-    return subprocess.CompletedProcess(done.args, done.returncode, (directory / "said.txt").read_text())
+    try:
+        status = process.wait(patience)
+    except subprocess.TimeoutExpired:
+        process.terminate()  # a launcher takes its ranks with it
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(40.0)
+        raise
+    finally:
+        process.kill()
+        process.wait()
+    return subprocess.CompletedProcess(process.args, status, (directory / "said.txt").read_text())
 
 
 def run_in(
@@ -191,12 +203,18 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Run:
             flags = ["--rings.directory", directory / "rings", "--outcome", directory / "outcome.json"]
             flags += ["--proposal", json.dumps(proposal)] if proposal is not None else []
             command = [sys.executable, "-m", "paceline_exporters", "run", *flags, "--", *command]
-        for _ in range(4):
+        for more in (3, 2, 1, 0):
             for left in ("rings", "out"):
                 shutil.rmtree(directory / left, ignore_errors=True)
-            done = start(command, directory, environment)
-            if "terminate called without an active exception" not in done.stdout:
-                break  # else gloo's threads, in one exit of seven, with us and without
+            # Gloo's threads abort or wait for ever in one exit of seven, with us and without.
+            try:
+                done = start(command, directory, environment, patience=140.0)
+            except subprocess.TimeoutExpired:
+                if not more:
+                    raise
+            else:
+                if "terminate called without an active exception" not in done.stdout:
+                    break
         outcome = json.loads((directory / "outcome.json").read_text()) if attach else {}
         return Told(done.returncode, done.stdout, directory, outcome)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 RANK = textwrap.dedent("""
-    import json, sys
+    import json, os, sys
     import torch.distributed as dist
     from datetime import timedelta
     from paceline_exporters.attach import agreement, session
@@ -25,6 +25,7 @@ RANK = textwrap.dedent("""
     print("RESULT " + json.dumps([answer, session.run_id()]))
     sys.stdout.flush()
     dist.barrier()
+    os._exit(0)  # gloo's own teardown aborts or hangs now and then
 """)
 
 

@@ -41,7 +41,7 @@ for number, (x,) in enumerate(DataLoader(data, batch_size=8)):
     optimizer.zero_grad()
     if number == 7:
         model.eval()
-        time.sleep(0.05 * rank)
+        time.sleep(1.0 * rank)
         dist.barrier()
         model.train()
 dist.barrier()
@@ -63,4 +63,5 @@ def test_who_waits_in_a_collective_is_not_slow(two_ranks: Callable[..., Any]) ->
     for row in [*fast, *slow]:
         assert row["other_seconds"] >= 0.0
     evaluated = fast[8 - 3]
-    assert evaluated["pause_seconds"] >= 0.05 > evaluated["step_seconds"] - 0.04
+    # It waited for the other's second, and the step does not contain that.
+    assert evaluated["pause_seconds"] >= 0.5 > evaluated["step_seconds"]

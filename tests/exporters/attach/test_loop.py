@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -209,7 +210,7 @@ def closure():
     for x, y in batches(3):
         def closed():
             optimizer.zero_grad()
-            time.sleep(0.01)
+            time.sleep(0.03)
             loss = mse(model(x), y)
             loss.backward()
             return loss
@@ -257,8 +258,9 @@ def test_many_kinds_of_loops_in_one_process(attached: Job) -> None:
     assert math.isinf(losses[1])
     for row in closed:
         assert row["micro_steps"] >= 2
-        assert row["forward_seconds"] >= 0.01 * row["micro_steps"]
-        assert row["optimizer_seconds"] < row["forward_seconds"]
+        assert row["forward_seconds"] >= 0.03 * row["micro_steps"]
+    optimizer, forward = (median(row[f"{phase}_seconds"] for row in closed) for phase in ("optimizer", "forward"))
+    assert optimizer < forward
     assert all(row["micro_steps"] == 1 for row in ring.steps[13:])
     assert ring.event("nan").step == 8.0
     assert ring.event("end").step == 19.0

@@ -172,7 +172,7 @@ def probe():
     classifier = torch.nn.Linear(8, 1)
     optimizer = torch.optim.SGD(classifier.parameters(), lr=0.1)
     for _ in range(5):
-        time.sleep(0.02)
+        time.sleep(0.2)
         classifier(torch.randn(4, 8)).square().mean().backward()
         optimizer.step()
 
@@ -223,8 +223,8 @@ def test_what_a_callback_trains_is_no_pass_of_the_job(odd: Callable[[str], Any])
     assert {row["samples"] for row in ring.steps} == {2}
     assert [row["loss"] for row in ring.steps] == pytest.approx(losses, abs=1e-3)
     before_the_steps_end, after_it = ring.steps[1], ring.steps[3]
-    assert before_the_steps_end["other_seconds"] >= 5 * 0.02 > before_the_steps_end["backward_seconds"]
-    assert after_it["pause_seconds"] >= 5 * 0.02 > after_it["step_seconds"]
+    assert before_the_steps_end["other_seconds"] >= 5 * 0.2 > before_the_steps_end["backward_seconds"]
+    assert after_it["pause_seconds"] >= 5 * 0.2 > after_it["step_seconds"]
 
 
 def test_a_wrapper_that_the_job_keeps_counts_nothing_twice(odd: Callable[[str], Any]) -> None:

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from paceline_exporters.sources.extend import Extended, Memory
@@ -28,7 +28,6 @@ class Hardware:
         return self.raw - before if self.stops else events
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 2**31 - 1)))
 def test_a_wrapping_counter_grows_by_what_was_counted(start: int, events: list[int]) -> None:
     hardware, counter = Hardware(BITS, stops=False, raw=start), Extended(BITS)
@@ -39,7 +38,6 @@ def test_a_wrapping_counter_grows_by_what_was_counted(start: int, events: list[i
     assert counter.total == start + sum(events)
 
 
-@settings(deadline=None)
 @given(st.sampled_from([4, 8, 16, 32]), st.lists(st.integers(0, 2**16)))
 def test_a_counter_that_stops_grows_until_it_stops(bits: int, events: list[int]) -> None:
     hardware, counter = Hardware(bits, stops=True), Extended(None)
@@ -50,7 +48,6 @@ def test_a_counter_that_stops_grows_until_it_stops(bits: int, events: list[int])
         assert counter.total == held
 
 
-@settings(deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
     st.lists(
@@ -87,7 +84,6 @@ def test_over_new_devices_and_new_agents_the_total_is_what_was_counted(
     assert memory.resets == {"1": resets}
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 2**64 - 1)), st.sampled_from([None, 32, 48]))
 def test_whatever_the_hardware_says_the_total_never_falls(readings: list[int], bits: int | None) -> None:
     counter, total = Extended(bits), 0

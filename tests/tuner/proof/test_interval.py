@@ -46,7 +46,7 @@ def test_six_pairs_show_a_clear_gain() -> None:
     assert verdicts.count("use this") == 50
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(PAIRS)
 def test_the_interval_contains_the_estimate(measured: list[tuple[float, float]]) -> None:
     default, candidate = zip(*measured, strict=True)
@@ -56,7 +56,7 @@ def test_the_interval_contains_the_estimate(measured: list[tuple[float, float]])
     assert (interval.high == math.inf) == (len(measured) < 6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(PAIRS, st.floats(0.1, 10.0))
 def test_the_unit_does_not_matter(measured: list[tuple[float, float]], unit: float) -> None:
     default, candidate = (np.array(side) for side in zip(*measured, strict=True))

@@ -24,7 +24,7 @@ SERVE = (
     "serve.configure(parser)\n"
     "sys.exit(serve.run(parser.parse_args()))\n"
 )
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds that a test waits for what must come; no test measures time."""
 
 

@@ -98,7 +98,7 @@ def test_a_failed_study_says_when_it_ended(study):
 
 
 def test_a_lost_run_that_comes_back_was_lost_all_the_same(start, study):
-    cluster = study(tuner=start("--lease.running", "0.5"))
+    cluster = study(tuner=start("--lease.running", "2"))
     series = Series(cluster)
     proposal = cluster.next()
     cluster.heartbeat(proposal)

@@ -79,7 +79,7 @@ def test_a_rejected_configuration_is_not_tried_again(study):
 
 
 def test_a_silent_run_is_lost_and_its_late_end_counts(start, study, ring_reports):
-    cluster = study(start("--lease.running", "0.5"))
+    cluster = study(start("--lease.running", "2"))
     proposal = cluster.next()
     cluster.heartbeat(proposal)
     view = cluster.until(lambda view: view["trials"][0]["runs"][0]["state"] == "closed")

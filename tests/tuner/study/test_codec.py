@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from paceline_exporters.messages import canonical
@@ -92,7 +92,6 @@ def studies(draw: st.DrawFn) -> StudySpec:
     )
 
 
-@settings(deadline=None)
 @given(studies())
 def test_a_study_survives_json(study: StudySpec) -> None:
     text = json.dumps(spec_to_json(study), allow_nan=False)
@@ -194,7 +193,6 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.sampled_from(sorted(good())), JSON)
 def test_any_json_gives_a_study_or_a_study_error(key: str, value: object) -> None:
     try:
@@ -204,7 +202,6 @@ def test_any_json_gives_a_study_or_a_study_error(key: str, value: object) -> Non
     assert spec_from_json(spec_to_json(study)) == study
 
 
-@settings(deadline=None)
 @given(st.sampled_from(sorted(good()["knobs"][0])), JSON)
 def test_any_json_gives_a_knob_or_a_study_error(key: str, value: object) -> None:
     data = good()

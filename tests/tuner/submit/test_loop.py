@@ -91,7 +91,7 @@ def test_failures_one_after_the_other_and_the_study_goes_on(
 def test_runs_that_hang_and_runs_that_are_hopeless_are_stopped(
     tuner: Any, agent: Any, job: Any, submitter: Callable[..., Any]
 ) -> None:
-    spec = job.study("ok", "hang", "ok", "slow", budget={"trials": 3, "hang": "6s"})
+    spec = job.study("ok", "hang", "ok", "slow", budget={"trials": 3, "hang": "10s"})
     loop = submitter(tuner.url, spec, agent.url)
     loop.run()
     assert outcomes(loop) == [
@@ -102,7 +102,7 @@ def test_runs_that_hang_and_runs_that_are_hopeless_are_stopped(
     ]
     trials = view(loop)["trials"]
     assert re.search(
-        r"no step for \d+ s after step 3; allowed are 6 s \(hang_seconds\)", trials[1]["runs"][0]["reason"]
+        r"no step for \d+ s after step 3; allowed are 10 s \(hang_seconds\)", trials[1]["runs"][0]["reason"]
     )
     assert "a trial is given up" in trials[2]["reason"] and trials[2]["state"] == "pruned"
     assert sum("stopping: " in line for line in loop.said) == 2
@@ -110,10 +110,10 @@ def test_runs_that_hang_and_runs_that_are_hopeless_are_stopped(
 
 
 def test_a_run_that_takes_too_long_is_stopped(tuner: Any, job: Any, submitter: Callable[..., Any]) -> None:
-    loop = submitter(tuner.url, job.study("ok", "endless", budget={"trials": 2, "run": "4s"}))
+    loop = submitter(tuner.url, job.study("ok", "endless", budget={"trials": 2, "run": "9s"}))
     loop.run()
     assert outcomes(loop) == [(0, "finished", "done"), (1, "pruned", "stopped")]
-    assert "the study allows 4 s (budget.run_seconds)" in view(loop)["trials"][1]["reason"]
+    assert "the study allows 9 s (budget.run_seconds)" in view(loop)["trials"][1]["reason"]
 
 
 def test_a_default_that_cannot_run_ends_the_study_with_the_place_to_look(

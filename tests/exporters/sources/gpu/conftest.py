@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,10 +12,14 @@ from nvml_stub import Driver
 
 from paceline_exporters.metrics import Labels, Samples, Value
 from paceline_exporters.sources.contract import World
+from paceline_exporters.sources.gpu import source as module
 from paceline_exporters.sources.gpu.process import Kill
 from paceline_exporters.sources.gpu.source import GpuSource
 
 PATIENCE_SECONDS = 90.0
+STALL_SECONDS, RECOVERY_SECONDS = 1.0, 15.0
+"""Where a look comes so much later than it should, the machine stood still, and the child with it: for so long
+after that readings may be too old."""
 
 
 class Watched:
@@ -23,14 +28,23 @@ class Watched:
     def __init__(self, source: GpuSource) -> None:
         self.source = source
         self.samples = source.sample()
+        self._stalled_at = -math.inf
 
     def until(self, what: Callable[[], object]) -> None:
         """Sample as the agent does, only faster, until it is so."""
         end = time.monotonic() + PATIENCE_SECONDS
         while not what():
             assert time.monotonic() < end, f"never came: {self.by_family('paceline_gpu_down_info')}"
+            began = time.monotonic()
             time.sleep(0.05)
             self.samples = self.source.sample()
+            if time.monotonic() - began > STALL_SECONDS:
+                self._stalled_at = time.monotonic()
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether readings are as old as the child makes them: the machine did not stand still lately."""
+        return time.monotonic() - self._stalled_at > RECOVERY_SECONDS
 
     def by_family(self, name: str) -> dict[Labels, Value]:
         """The series of one family, by label values."""
@@ -84,7 +98,11 @@ def world(tmp_path: Path) -> World:
 
 @pytest.fixture
 def watch(world: World, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
-    """Starts sources, as `watch()`; they end with the test, whatever the driver does by then."""
+    """Starts sources, as `watch()`; they end with the test, whatever the driver does by then.
+
+    The first sample waits for the child's first round also where that is slow to come.
+    """
+    monkeypatch.setattr(module, "SETTLE_SECONDS", PATIENCE_SECONDS)
     started: list[GpuSource] = []
 
     def start(kill: Kill | None = None, use: Driver = driver) -> Watched:

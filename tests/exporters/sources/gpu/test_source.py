@@ -13,12 +13,14 @@ import pynvml
 import pytest
 from nvml_stub import Driver
 
-from paceline_exporters.metrics import Renderer
+from paceline_exporters.metrics import Renderer, Value
 from paceline_exporters.sources.board import Gpu, GpuProcess
 from paceline_exporters.sources.contract import World
+from paceline_exporters.sources.gpu import keeper
 from paceline_exporters.sources.gpu import source as module
 from paceline_exporters.sources.gpu.families import KNOWN_ERRORS
-from paceline_exporters.sources.gpu.keeper import BACKOFF_SECONDS
+from paceline_exporters.sources.gpu.fleet import STALE_SECONDS
+from paceline_exporters.sources.gpu.keeper import BACKOFF_SECONDS, RARELY_SECONDS
 from paceline_exporters.sources.gpu.source import GpuSource
 from paceline_exporters.sources.gpu.xid_codes import ALERTED
 
@@ -69,14 +71,17 @@ def test_healthy_gpus_read_as_another_process_reads_them(watch: Watch, driver: D
     environment = {**os.environ, **driver.environment}
     done = subprocess.run([sys.executable, "-c", READS], env=environment, capture_output=True, check=True)
     rows = json.loads(done.stdout)
-    node.until(lambda: len(node.by_family("paceline_gpu_maximum_clock_hertz")) == 4 * len(rows))
     assert len(rows) == 8
+
+    def found(uuid: str, key: str) -> Value:
+        name, *label = key.split()
+        return node.by_family(f"paceline_gpu_{name}").get((uuid, *label))
+
     for row in rows:
         uuid = row.pop("uuid")
+        node.until(lambda uuid=uuid, row=row: None not in [found(uuid, key) for key in row])  # type: ignore[misc]
         for key, expected in row.items():
-            name, *label = key.split()
-            found = node.by_family(f"paceline_gpu_{name}")[(uuid, *label)]
-            assert found == pytest.approx(expected), (uuid, key)
+            assert found(uuid, key) == pytest.approx(expected), (uuid, key)
     assert node.of("power_watts")[2] == pytest.approx(123.456)
     assert node.of("up") == node.of("expected") == node.of("present") == [1] * 8
     assert node.samples.problem is None
@@ -172,7 +177,10 @@ def test_a_gpu_that_hangs_alone_is_down_alone(watch: Watch, driver: Driver) -> N
 
 
 @pytest.mark.slow
-def test_init_that_hangs_is_given_up_and_tried_again(watch: Watch, driver: Driver) -> None:
+def test_init_that_hangs_is_given_up_and_tried_again(
+    watch: Watch, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SETTLE_SECONDS", 0.0)  # there is no first round
     driver.set(hang="nvmlInitWithFlags")
     node = watch()
     node.until(lambda: node.source.keeper.deadline_misses["init"])
@@ -231,7 +239,8 @@ def test_calls_that_fail_are_counted_by_error(watch: Watch, driver: Driver) -> N
     node.until(lambda: node.source.keeper.errors["unknown"] >= 2 * 8)
     before = node.source.keeper.errors["unknown"]
     os.kill(node.child_pid, signal.SIGKILL)
-    node.until(lambda: node.counted("call_errors", "unknown") == before + 2 * 8)
+    node.until(lambda: node.source.keeper.errors["unknown"] >= before + 2 * 8)
+    assert node.counted("call_errors", "unknown") == node.source.keeper.errors["unknown"]
 
 
 def test_what_nvml_may_say_is_named_as_the_bindings_do() -> None:
@@ -268,6 +277,13 @@ def test_throttle_seconds_come_from_the_violation_status_where_there_are_no_fiel
     assert node.by_family("paceline_gpu_throttle_seconds_total")[(uuid, "sw_power_cap")] == 7
 
 
+@pytest.fixture
+def long_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer than what keeps a busy machine from a call, and less than what slow ones take together."""
+    monkeypatch.setattr(keeper, "DEADLINE_SECONDS", 8.0)
+
+
+@pytest.mark.usefixtures("long_deadline")
 def test_slow_calls_are_no_failure(watch: Watch, driver: Driver) -> None:
     driver.set(slow_ms=15)
     node = watch()
@@ -277,6 +293,7 @@ def test_slow_calls_are_no_failure(watch: Watch, driver: Driver) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("long_deadline")
 @pytest.mark.parametrize("slow_ms", [20, 60])
 def test_a_driver_that_dawdles_answers(watch: Watch, driver: Driver, slow_ms: int) -> None:
     """At 60 ms a call, what is asked of a GPU within 12 s takes the driver 9 s."""
@@ -286,12 +303,13 @@ def test_a_driver_that_dawdles_answers(watch: Watch, driver: Driver, slow_ms: in
     missing: list[int] = []
 
     def over() -> bool:
-        missing.append(node.of("up").count(0) + node.of("processes").count(None))
+        if node.is_steady:
+            missing.append(node.of("up").count(0) + node.of("processes").count(None))
         return time.monotonic() > end
 
     end = time.monotonic() + 30
     node.until(over)
-    assert set(missing) == {0}
+    assert not any(missing)
     assert node.counted("child_restarts", "deadline") == 0, "no call took long"
 
 
@@ -324,7 +342,7 @@ def test_an_ecc_storm_is_counted_by_location(watch: Watch, driver: Driver) -> No
     assert node.by_family("paceline_gpu_ecc_volatile_corrected_total")[(uuid, "dram")] == 50_000
     assert node.by_family("paceline_gpu_ecc_volatile_uncorrected_total")[(uuid, "dram")] == 50
     driver.set(seconds=60)
-    node.until(lambda: node.by_family("paceline_gpu_ecc_volatile_corrected_total")[(uuid, "dram")] == 60_000)
+    node.until(lambda: 60_000 in node.by_family("paceline_gpu_ecc_volatile_corrected_total").values())
 
 
 def test_a_link_is_named_by_its_errors(watch: Watch, driver: Driver) -> None:
@@ -406,7 +424,8 @@ def test_xids_of_a_lost_gpu_are_foreseen_also_by_the_next_agent(watch: Watch, dr
     assert set(foreseen) <= again.by_family("paceline_gpu_xid_total").keys()
 
 
-def test_a_child_killed_from_outside_is_replaced(watch: Watch) -> None:
+def test_a_child_killed_from_outside_is_replaced(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(STALE_SECONDS, "fast", 60.0)
     node = watch()
     first = node.child_pid
     os.kill(first, signal.SIGKILL)
@@ -423,7 +442,8 @@ def test_activity_has_no_gap_when_the_child_is_replaced(watch: Watch) -> None:
     gaps: list[int] = []
 
     def has_begun_anew() -> object:
-        gaps.append(node.of("sm_active_ratio").count(None))
+        if node.is_steady:
+            gaps.append(node.of("sm_active_ratio").count(None))
         child = node.source.keeper.child
         return child is not None and child.process.pid != first and child.rounds >= 2
 
@@ -431,7 +451,7 @@ def test_activity_has_no_gap_when_the_child_is_replaced(watch: Watch) -> None:
         first = node.child_pid
         os.kill(first, signal.SIGKILL)
         node.until(has_begun_anew)
-    assert set(gaps) == {0}, "a process's first round has no activity"
+    assert not any(gaps), "a process's first round has no activity"
 
 
 @pytest.mark.slow
@@ -450,7 +470,7 @@ def test_a_driver_that_is_loaded_after_the_agent_is_missed_and_soon_found(
     driver.set(mode="healthy")
     began = time.monotonic()
     node.until(lambda: node.uuids and node.of("up") == [1] * 8)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < RARELY_SECONDS / 2
     assert node.of("present") == [1] * 8
 
 

@@ -10,6 +10,8 @@ import pytest
 from kubelet import Kubelet
 from node_tree import NodeTree
 
+from paceline_exporters.sources.owners import kubelet as kubelet_module
+
 
 @pytest.fixture
 def root() -> Iterator[Path]:
@@ -21,6 +23,12 @@ def root() -> Iterator[Path]:
 @pytest.fixture
 def node(root: Path) -> NodeTree:
     return NodeTree(root)
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no kubelet that hangs."""
+    monkeypatch.setattr(kubelet_module, "CALL_SECONDS", 30.0)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from paceline_exporters.sources.rdma.values import (
@@ -71,7 +71,6 @@ def test_a_lifespan_is_in_milliseconds() -> None:
     assert lifespan_seconds(b"10\n") == 0.01
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=128))
 def test_any_bytes_give_a_number_in_range_or_a_value_error(text: bytes) -> None:
     for parse in (state_id, physical_state_id, rate_bytes_per_second, lifespan_seconds, count):
