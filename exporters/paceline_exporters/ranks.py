@@ -211,9 +211,13 @@ def _failure(event: Event) -> Failure | None:
 def _add(totals: dict[str, float], rows: Sequence[StepRow]) -> None:
     columns = list(zip(*rows, strict=True))
     for name, index in _SUMMED if columns else ():
-        known = [value for value in columns[index] if 0.0 <= value < math.inf]
-        if known:
-            totals[name] = totals.get(name, 0.0) + sum(known)
+        column = columns[index]
+        total = sum(column)
+        if not (0.0 <= total < math.inf and min(column) >= 0.0):  # some are unknown, or no amounts
+            column = tuple(value for value in column if 0.0 <= value < math.inf)
+            total = sum(column)
+        if column:
+            totals[name] = totals.get(name, 0.0) + total
     for row in rows:
         if 0.0 <= row[_REAL_TOKENS] <= row[_TOKENS] < math.inf:
             totals["real_tokens"] = totals.get("real_tokens", 0.0) + row[_REAL_TOKENS]

@@ -65,6 +65,9 @@ class RingReader:
         self._fields = min(fields, len(layout.STEP_FIELDS))
         self._step_body = struct.Struct(f"<Q{self._fields}d")
         self._step_body_bytes = layout.NUMBER.size + 8 * fields
+        rest = layout.STEP_CHECKSUM_OFFSET - layout.BODY_OFFSET - self._step_body.size
+        self._step_record = struct.Struct(f"<QQ{self._fields}d{rest}xI")
+        """Lock, number, the fields that are known here, checksum."""
         self._padding = _MISSING_FIELDS[self._fields :]
 
     @classmethod
@@ -140,10 +143,21 @@ class RingReader:
         while number < stop:
             slots = min(stop - number, layout.STEP_CAPACITY - number % layout.STEP_CAPACITY)
             block = os.pread(self._descriptor, slots * layout.STEP_BYTES, layout.step_offset(number))
-            for slot in range(slots):
-                record = block[slot * layout.STEP_BYTES : (slot + 1) * layout.STEP_BYTES]
-                yield self._step_row(number + slot, record)
-            number += slots
+            view = memoryview(block)
+            for at in range(0, slots * layout.STEP_BYTES, layout.STEP_BYTES):
+                record = view[at : at + layout.STEP_BYTES]
+                yield self._whole_row(number, record) or self._step_row(number, bytes(record))
+                number += 1
+
+    def _whole_row(self, number: int, record: memoryview) -> StepRow | None:
+        """As `_step_row`, of a record that is whole at once: nearly all are."""
+        if len(record) < layout.STEP_BYTES:
+            return None
+        lock, held, *row, checksum = self._step_record.unpack(record)
+        body = record[layout.BODY_OFFSET : layout.BODY_OFFSET + self._step_body_bytes]
+        if lock != 2 * number + 2 or held != number or zlib.adler32(body) != checksum:
+            return None
+        return (*row, *self._padding)
 
     def _step_row(self, number: int, record: bytes) -> StepRow | None:
         checked = self._checked(number, record, layout.step_offset(number), self._step_body_bytes)

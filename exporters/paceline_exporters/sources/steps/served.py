@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ...metrics import Samples
+from collections import defaultdict
+
+from ...metrics import Family, Labels, Samples, Value
 from ...noise_scale import NoiseScale
 from ...peaks import peak_flops
 from ...ranks import Rank
@@ -30,37 +32,40 @@ from .families import (
     TRAINING,
 )
 
+Points = defaultdict[Family, dict[Labels, Value]]
+
 
 def add_rank(samples: Samples, rank: Rank, peak: float | None) -> None:
     """All series of one rank; `peak` stands in for what is known of its device."""
-    key = (rank.run_id, str(rank.rank))
-    samples.add(STEPS, rank.steps, *key)
-    _add_totals(samples, rank, key)
+    points, key = samples.points, (rank.run_id, str(rank.rank))
+    finite, kinds = rank.loss_finite, points[EVENTS]
+    points[STEPS][key] = rank.steps
+    _add_known(points, rank, key)
     for kind, count in rank.events.items():
-        samples.add(EVENTS, count, *key, kind)
-    for field, family in GAUGES.items():
-        samples.add(family, rank.latest.get(field), *key)
-    for field, (family, label) in LABELLED_GAUGES.items():
-        samples.add(family, rank.latest.get(field), *key, label)
+        kinds[*key, kind] = count
     _add_work(samples, rank, key, peak or peak_flops(rank.data))
-    samples.add(LOST, rank.lost, *key)
-    samples.add(LOSS, rank.loss, *key)
-    finite = rank.loss_finite
-    samples.add(LOSS_FINITE, None if finite is None else int(finite), *key)
-    samples.add(ALIVE, int(rank.alive), *key)
-    samples.add(TRAINING, int(rank.training), *key)
-    samples.add(RANK_INFO, 1, *key, rank.text("local_rank"), rank.text("device"), rank.text("node"))
+    points[LOST][key] = rank.lost
+    points[LOSS][key] = rank.loss
+    points[LOSS_FINITE][key] = None if finite is None else int(finite)
+    points[ALIVE][key] = int(rank.alive)
+    points[TRAINING][key] = int(rank.training)
+    points[RANK_INFO][*key, rank.text("local_rank"), rank.text("device"), rank.text("node")] = 1
     if rank.failure is not None:
         samples.add(FAILURE_INFO, 1, *key, rank.failure.kind, rank.failure.exception)
         samples.add(FAILURE_STEP, rank.failure.step, *key)
 
 
-def _add_totals(samples: Samples, rank: Rank, key: tuple[str, str]) -> None:
-    for name, family in COUNTERS.items():
-        samples.add(family, rank.totals.get(name), *key)
-    for name, (family, label) in LABELLED_COUNTERS.items():
-        samples.add(family, rank.totals.get(name), *key, label)
-    samples.add(SKIPPED_STEPS, rank.totals.get("optimizer_skipped", 0.0), *key)
+def _add_known(points: Points, rank: Rank, key: tuple[str, str]) -> None:
+    """Totals and latest values. Of each rank there are dozens, several times a second: no calls."""
+    for fields, plain, labelled in (
+        (rank.totals, COUNTERS, LABELLED_COUNTERS),
+        (rank.latest, GAUGES, LABELLED_GAUGES),
+    ):
+        for name, family in plain.items():
+            points[family][key] = fields.get(name)
+        for name, (family, label) in labelled.items():
+            points[family][*key, label] = fields.get(name)
+    points[SKIPPED_STEPS][key] = rank.totals.get("optimizer_skipped", 0.0)
 
 
 def _add_work(samples: Samples, rank: Rank, key: tuple[str, str], peak: float | None) -> None:
