@@ -15,6 +15,9 @@ log = logging.getLogger(__name__)
 
 FRESH_FLOOR_SECONDS = 3.0
 """A sample of a source with a sub-second period may be this old: a busy machine is no reason to lose series."""
+TURN_SECONDS = 0.004
+"""From one source's turn to the next one's, about what a sample takes: who comes while another is at work waits
+for the interpreter, and takes it away from it."""
 DEADLINE = "deadline"
 # First match wins.
 ERROR_CLASSES: Sequence[tuple[str, type[BaseException]]] = (
@@ -46,7 +49,9 @@ class Sampler:
         source: Source,
         budget: int,
         clock: Callable[[], float] = time.monotonic,
+        turn: int = 0,
     ) -> None:
+        """`turn`: its place among the sources that are due together."""
         self.source = source
         self.finished: Finished | None = None
         self.success: bool | None = None
@@ -57,6 +62,7 @@ class Sampler:
         """Set once the first attempt has ended, well or not."""
         self._renderer = Renderer(source.families, budget)
         self._clock = clock
+        self._turn_seconds = turn * TURN_SECONDS
         self._began: float | None = None
         self._overran = False
         self._lock = threading.Lock()
@@ -122,6 +128,15 @@ class Sampler:
         self.duration_seconds = self._clock() - began
         self.done.set()
 
+    def rest_seconds(self) -> float:
+        """Until its turn after the next whole multiple of the period on the clock that all sources share: those
+        that are due together find each other's code and data in the caches, at a fraction of the cost alone.
+
+        A source that is slower than its period still rests: it must not eat a whole core.
+        """
+        period = self.source.period_seconds
+        return max(period - (self._clock() - self._turn_seconds) % period, period / 4)
+
     def _fail(self, error: Exception) -> None:
         error_class = next(name for name, kind in ERROR_CLASSES if isinstance(error, kind))
         if self.success is not False:  # once per outage, not once per period
@@ -135,13 +150,4 @@ class Sampler:
         rest = 0.0
         while not self._stopping.wait(rest):
             self.sample_once()
-            rest = self._rest_seconds()
-
-    def _rest_seconds(self) -> float:
-        """Until the next whole multiple of the period on the clock that all sources share: those that are due
-        together find each other's code and data in the caches, which costs a fraction of waking alone.
-
-        A source that is slower than its period still rests: it must not eat a whole core.
-        """
-        period = self.source.period_seconds
-        return max(period - self._clock() % period, period / 4)
+            rest = self.rest_seconds()

@@ -37,7 +37,8 @@ class Agent:
     def __init__(self, settings: Settings, sources: Sequence[Source]) -> None:
         """Raises FamilyError when two sources claim one family."""
         self._settings = settings
-        samplers = [Sampler(source, settings.series_per_source) for source in sources]
+        budget = settings.series_per_source
+        samplers = [Sampler(source, budget, turn=turn) for turn, source in enumerate(sources)]
         state = settings.world.state
         self._capture = None if state is None else Capture(state / "hangs", settings.world.procfs)
         self._runs = Runs(
@@ -46,7 +47,7 @@ class Agent:
             self._capture or _nothing,
             patience_seconds=DiagnosisSource.period_seconds,
         )
-        self._samplers = [*samplers, Sampler(DiagnosisSource(self._runs), settings.series_per_source)]
+        self._samplers = [*samplers, Sampler(DiagnosisSource(self._runs), budget, turn=len(sources))]
         owned = [(sampler.source.name, sampler.source.families) for sampler in self._samplers]
         check_owners([(Itself.name, Itself.families), *owned])
         self._reporter: Reporter | None = None

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from paceline_agent.sampler import Sampler
+from paceline_agent.sampler import TURN_SECONDS, Sampler
 from paceline_exporters.metrics import Family, Samples, exposition
 
 LOSS = Family("paceline_loss", "Loss.", "gauge")
@@ -165,3 +165,12 @@ def test_a_source_is_closed_after_its_last_sample() -> None:
     assert sampler.done.wait(60)
     sampler.stop()
     assert source.closed
+
+
+def test_sources_that_are_due_together_take_turns(clock: Clock) -> None:
+    samplers = [Sampler(Source(lambda: 1.0), 10, clock, turn) for turn in range(3)]
+    for clock.now in (100.7, 103.9, 107.1):
+        due = [clock.now + one.rest_seconds() for one in samplers]
+        assert due == pytest.approx([110.0, 110.0 + TURN_SECONDS, 110.0 + 2 * TURN_SECONDS], abs=1e-9)
+    clock.now = 109.4  # what is due so soon was late itself, and rests all the same
+    assert samplers[0].rest_seconds() == 10.0 / 4
