@@ -138,7 +138,9 @@ class Peer:
         if isinstance(error, ssl.SSLError) and error.reason in NO_TLS:
             return f"it does not speak TLS; try {self._address.url('http')}"
         if plain and isinstance(error, (ConnectionResetError, http.client.BadStatusLine)):
-            return f"it does not answer in HTTP; if it speaks TLS, try {self._address.url('https')}"
+            closed = isinstance(error, ConnectionResetError)
+            what = "it closed the connection without an answer" if closed else "it does not answer in HTTP"
+            return f"{what}; if it speaks TLS, try {self._address.url('https')}"
         return _plain(error)
 
     def _refusal(self, path: str, status: int, body: bytes) -> PeerError:

@@ -18,6 +18,8 @@ FRESH_FLOOR_SECONDS = 3.0
 TURN_SECONDS = 0.004
 """From one source's turn to the next one's, about what a sample takes: who comes while another is at work waits
 for the interpreter, and takes it away from it."""
+LEAST_REST = 0.25
+"""Of the period."""
 DEADLINE = "deadline"
 # First match wins.
 ERROR_CLASSES: Sequence[tuple[str, type[BaseException]]] = (
@@ -132,10 +134,12 @@ class Sampler:
         """Until its turn after the next whole multiple of the period on the clock that all sources share: those
         that are due together find each other's code and data in the caches, at a fraction of the cost alone.
 
-        A source that is slower than its period still rests: it must not eat a whole core.
+        A source that is as slow as its period has no turn, and rests all the same: it must not eat a whole core.
         """
         period = self.source.period_seconds
-        return max(period - (self._clock() - self._turn_seconds) % period, period / 4)
+        if (self.duration_seconds or 0.0) > (1.0 - LEAST_REST) * period:
+            return period * LEAST_REST
+        return max(period - (self._clock() - self._turn_seconds) % period, period * LEAST_REST)
 
     def _fail(self, error: Exception) -> None:
         error_class = next(name for name, kind in ERROR_CLASSES if isinstance(error, kind))

@@ -89,15 +89,29 @@ class Settings:
 def _complaints(world: World) -> Iterator[str]:
     for name in ("procfs", "sysfs", "rootfs"):
         path = getattr(world, name)
-        if not path.is_dir():
+        if not _is_directory(path):
             yield f"--path.{name}: {path} is not a directory"
-    rings = world.rings
-    if rings.exists() and not (rings.is_dir() and os.access(rings, os.R_OK | os.X_OK)):
-        yield f"--rings.directory: {rings} is not a directory this user can read"
+    if not _may_be_read(world.rings):
+        yield f"--rings.directory: {world.rings} is not a directory this user can read"
     if world.peak_flops is not None and not world.peak_flops > 0:
         yield f"--peak.flops: expected FLOP/s above 0, got {world.peak_flops:g}"
     if not world.node.strip():
         yield f"--node: expected a name, got {world.node!r}"
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # it lies where this user may not look
+        return False
+
+
+def _may_be_read(rings: Path) -> bool:
+    """A directory that is not there yet will be."""
+    try:
+        return not rings.exists() or (rings.is_dir() and os.access(rings, os.R_OK | os.X_OK))
+    except OSError:  # it lies where this user may not look
+        return False
 
 
 def state_home() -> Path:

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _failed(name: str, error: OSError) -> int:
     deserted = isinstance(error, BrokenPipeError) and _deserted()
-    if not deserted:
+    if not deserted and sys.stderr is not None:
         sys.stderr.write(f"{name}: {error}\n")
     # What is still buffered can be written nowhere, and the interpreter will try once more.
     os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)

@@ -23,6 +23,8 @@ FIRST_RECORDS = 512
 HEADER_SECONDS = 5.0
 """How often the header of a ring is read again."""
 LABEL_CHARACTERS = 128
+MOST_LEFT = 1024
+"""Rings of which it is remembered how far they were counted, should they come back."""
 MOST_NEWS = 4096
 """Kept for somebody who does not take them."""
 
@@ -39,13 +41,15 @@ class Mark:
     """The first record that was not."""
     retries: float = 0.0
     """Of the allocator until then."""
+    event: int = 0
+    """The first event that was not; 0 where events are counted anew."""
 
 
 class Follower:
     """One ring: what it says of itself, and how far it was read."""
 
     def __init__(self, reader: RingReader, counted: Mark | None = None) -> None:
-        """`counted`: how far, before this agent started."""
+        """`counted`: how far, before it was met."""
         self.reader = reader
         self.data: Mapping[str, Any] = {}
         """The header, as it was read last."""
@@ -60,7 +64,7 @@ class Follower:
         self._header_read_at = -math.inf
         self._generation = 0
         self._next_step: int | None = None
-        self._next_event = 0
+        self._next_event = counted.event if counted else 0
         self._counted = counted
         self._retries = counted.retries if counted else 0.0
 
@@ -68,6 +72,13 @@ class Follower:
     def created(self) -> float:
         """Unix time, seconds."""
         return self.reader.created
+
+    @property
+    def mark(self) -> Mark | None:
+        """How far it is counted; None where it was not read, nor counted before."""
+        if self._next_step is None:
+            return self._counted
+        return Mark(self._next_step, self._retries, self._next_event)
 
     @property
     def identity(self) -> tuple[str, int] | None:
@@ -97,7 +108,7 @@ class Follower:
         if not (changed or rows or lost or events):
             return None
         retries = self._new_retries(rows)
-        return News(self, rows, lost, retries, events, old, Mark(self._next_step, self._retries))
+        return News(self, rows, lost, retries, events, old, self.mark)
 
     def _refresh(self, now: float) -> bool:
         """Read the header again when it is time; True when it changed."""
@@ -190,7 +201,8 @@ class Followers:
         self.skipped: Mapping[str, int] = {}
         """Files that are no readable ring, by reason."""
         self.counted: Mapping[str, Mark] = {}
-        """How far rings were counted before this agent started, by UUID; to be set before the first look."""
+        """How far rings were counted that are not here, by UUID: before this agent started (to be set before the
+        first look), or before they left. A directory that cannot be read for a moment has none."""
         self._directory = RingDirectory(path)
         self._first_records = first_records
         self._taps: list[Tap] = []
@@ -229,11 +241,17 @@ class Followers:
         if scan.rings.keys() == self.current.keys():
             return
         for uuid in self.current.keys() - scan.rings.keys():
+            self._remember(uuid, self.current[uuid].mark)
             self._tell(_leave(self.current[uuid]))
         rings = sorted(scan.rings.items(), key=lambda found: found[1].created)
         self.current = {
             uuid: self.current.get(uuid) or Follower(reader, self.counted.get(uuid)) for uuid, reader in rings
         }
+
+    def _remember(self, uuid: str, mark: Mark | None) -> None:
+        if mark is not None:
+            left = [*((one, kept) for one, kept in self.counted.items() if one != uuid), (uuid, mark)]
+            self.counted = dict(left[-MOST_LEFT:])
 
     def _read(self, follower: Follower, now: float) -> News | None:
         try:

@@ -174,3 +174,14 @@ def test_sources_that_are_due_together_take_turns(clock: Clock) -> None:
         assert due == pytest.approx([110.0, 110.0 + TURN_SECONDS, 110.0 + 2 * TURN_SECONDS], abs=1e-9)
     clock.now = 109.4  # what is due so soon was late itself, and rests all the same
     assert samplers[0].rest_seconds() == 10.0 / 4
+
+
+def test_a_source_that_is_as_slow_as_its_period_is_sampled_as_often_as_it_can_be(clock: Clock) -> None:
+    def look() -> float:
+        clock.now += 9.0
+        return 1.0
+
+    sampler = Sampler(Source(look), 10, clock)
+    clock.now = 101.5
+    sampler.sample_once()
+    assert sampler.rest_seconds() == 10.0 / 4

@@ -181,5 +181,6 @@ def _sweep(directory: Path) -> None:
 
 
 def _say(text: str) -> None:
-    with contextlib.suppress(OSError):  # nobody reads it: the job's own status stands
+    # Nobody reads it, or it is closed, in Python None: the job's own status stands.
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(f"paceline run: {text}\n")

@@ -271,16 +271,17 @@ class Runs:
 
     def _feed(self, run: Run) -> None:
         """Records of all ranks in the order of their steps: no rank runs ahead of the others."""
+        rows = [(rank, row) for rank, place in run.ranks.items() for row in place.rows]
+        lengths = run.ranks[min(run.ranks)].lengths
+        for place in run.ranks.values():  # first of all: what cannot be judged is not to be met again
+            place.rows, place.lengths = [], []
+        for seconds in lengths:
+            run.durations.observe(seconds)
         records = [
             (values.get("step", -1.0), rank, values)
-            for rank, place in run.ranks.items()
-            for row in place.rows
+            for rank, row in rows
             if (_tells(row) or run.diagnosis.looks_at(row[_STEP])) and (values := known(row))
         ]
-        for seconds in run.ranks[min(run.ranks)].lengths:
-            run.durations.observe(seconds)
-        for place in run.ranks.values():
-            place.rows, place.lengths = [], []
         for _, rank, values in sorted(records, key=lambda record: record[:2]):
             self._count(run, run.diagnosis.add(rank, values))
 

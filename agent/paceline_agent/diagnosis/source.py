@@ -30,7 +30,8 @@ HUNG = Family(
 )
 SHARE = Family(
     "paceline_run_time_ratio",
-    "Where the time of the latest steps goes, as a share of the step; communication: what nothing hides.",
+    "Where the time of the latest steps goes, as a share of the step; communication: waiting of the rank here "
+    "that waits least, and of a run on several nodes the least of theirs is what nothing hides.",
     "gauge",
     "ratio",
     (*RUN, "part"),

@@ -23,11 +23,14 @@ def patch(torch: Any) -> None:
     """Watch DistributedDataParallel.forward: on the class, for a hook on the model would be saved with it."""
     cls = torch.nn.parallel.DistributedDataParallel
     original = cls.forward
-    step, thread, compiling = clock, get_ident, getattr(torch.compiler, "is_compiling", bool)
+    step, thread, gradients = clock, get_ident, torch.is_grad_enabled
+    compiling = getattr(torch.compiler, "is_compiling", None)
+    if compiling is None:  # torch 2.1: a compiler would trace into what is ours
+        return
 
     @functools.wraps(original)
     def forward(self: Any, *inputs: Any, **keywords: Any) -> Any:
-        if not compiling() and not step.batches and step.running and step.owner is None:
+        if not compiling() and not step.batches and step.running and step.owner is None and gradients():
             _begins(step, thread())
         return original(self, *inputs, **keywords)
 

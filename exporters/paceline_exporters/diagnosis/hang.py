@@ -161,7 +161,7 @@ def percentile_99(values: Iterable[float]) -> float | None:
 
 def _between_steps(values: FieldValues) -> float:
     """How long the ring may have said `pause`: what nobody told apart is part of `other`, and without a watched
-    loader the forward pass is between steps too."""
+    loader, in a single process, the forward pass is between steps too."""
     fields = ("pause_seconds", "other_seconds", *(() if "data_wait_seconds" in values else ("forward_seconds",)))
     return sum(values.get(field, 0.0) for field in fields)
 

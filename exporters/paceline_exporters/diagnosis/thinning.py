@@ -20,6 +20,7 @@ MOST = 8
 """One step in so many at least; more would pass for measurements that are rare by nature."""
 LEARNING_STEPS = 100
 """First steps of a run, of which none is left out; how long steps are is asked for as often."""
+MOST_STEPS = 1e15
 ALWAYS = "ddp_compute_seconds"
 """Known in one step of many: those are looked at."""
 assert 2 * MOST <= RARE_STEPS
@@ -35,9 +36,9 @@ class Thinning:
         self._seconds: deque[float] = deque(maxlen=LEARNING_STEPS)
 
     def leaves_out(self, number: float) -> bool:
-        """Whether a step of this number is not looked at, on any rank; NaN stands for an unknown one."""
+        """Whether a step of this number is not looked at, on any rank; one that is no number is."""
         every = self._every if number >= self._since else self._before
-        return every > 1 and number == number and not _is_chosen(int(number), every)
+        return every > 1 and abs(number) < MOST_STEPS and not _is_chosen(int(number), every)
 
     def skips(self, values: FieldValues) -> bool:
         """The same of a record."""

@@ -85,11 +85,12 @@ def shares(rows: Sequence[StepShares], unseen: int = 0) -> Shares | None:
     """Of the latest steps of one run, of which so many ranks are not seen; None while there are too few."""
     if len(rows) < LEAST_STEPS:
         return None
+    waits = [row["wait"] for row in rows if "wait" in row]  # may be sampled
     return Shares(
         step_seconds=median(row["seconds"] for row in rows),
         data=_median(rows, "data_wait"),
         compute=median(row["compute"] for row in rows),
-        communication=_median(rows, "wait"),
+        communication=median(waits) if waits else None,
         other=_median(rows, "other") or 0.0,
         mean_seconds=fmean(row["seconds"] for row in rows),
         unseen=unseen,
@@ -97,9 +98,8 @@ def shares(rows: Sequence[StepShares], unseen: int = 0) -> Shares | None:
 
 
 def _median(rows: Sequence[StepShares], name: str) -> float | None:
-    """Of the steps in which it is known; None where it is in none."""
-    known = [row[name] for row in rows if name in row]
-    return median(known) if known else None
+    """None where it is known in no step; a step in which it is not had none of it."""
+    return median(row.get(name, 0.0) for row in rows) if any(name in row for row in rows) else None
 
 
 def verdict(found: Shares | None, findings: Sequence[Finding], throttled: Mapping[int, float]) -> Verdict:

@@ -454,3 +454,20 @@ def test_steps_that_were_counted_before_are_judged_and_not_counted(
     (run,) = Runs(followers, lambda _: {}).look()
     assert sum(run.durations.counts) == 10
     assert len(run.diagnosis.latest) >= 90
+
+
+@pytest.mark.parametrize("wrong", [math.inf, 1e300, -1e300])
+def test_a_step_number_that_is_none_holds_up_no_run(
+    rings: Path, trainer: Callable[..., Any], wrong: float
+) -> None:
+    runs = Runs(Followers(rings), lambda _: {})
+    good, bad = trainer(run_id="good", world_size=1), trainer(run_id="bad", world_size=1)
+    for begin in (1, 201):  # so many that steps are left out
+        for writer in (good, bad):
+            writer.steps(*({"step": n, "step_seconds": 0.01} for n in range(begin, begin + 200)))
+        runs.look()
+    bad.steps({"step": wrong, "step_seconds": 0.01}, {"step": 401, "step_seconds": 0.01})
+    good.steps(*({"step": n, "step_seconds": 0.01} for n in range(401, 501)))
+    found = {run.run_id: run for run in runs.look()}
+    assert sum(found["good"].durations.counts) == 500
+    assert found["bad"].ranks[0].rows == []

@@ -17,6 +17,8 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 dist.init_process_group("gloo")
+from paceline_exporters.attach import layout
+from paceline_exporters.attach.clock import clock
 rank = dist.get_rank()
 torch.manual_seed(0)
 
@@ -43,6 +45,11 @@ for number in range(12):
         loss.backward()
     optimizer.step()
     optimizer.zero_grad()
+# Without gradients it is no training: an evaluation that says nothing of itself.
+before = clock.since[layout.FORWARD]
+with torch.no_grad():
+    model(get_batch())
+assert clock.since[layout.FORWARD] == before
 # What is saved whole knows nothing of us.
 assert b"paceline" not in pickle.dumps(model.module) and not model._forward_pre_hooks
 # And what is compiled as a whole stays so.

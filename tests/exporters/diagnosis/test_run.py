@@ -359,3 +359,15 @@ def test_a_rank_whose_loop_is_slow_between_its_phases_is_not_to_be_taken_out() -
     assert "slower than the others in other" in told.summary
     assert "data that it reads by itself" in told.advice
     assert "take the node out" not in told.advice
+
+
+def test_a_loader_that_is_asked_now_and_then_holds_up_the_mean_step_and_not_all() -> None:
+    """Several steps on one batch: those that fetch none do not wait for the loader."""
+    diagnosis = RunDiagnosis(1)
+    diagnosis.expect(1, 1)
+    for number in range(1, 101):
+        values = {"step": number, "step_seconds": 0.5, "forward_seconds": 0.2, "backward_seconds": 0.28}
+        fetched = {"step_seconds": 0.65, "data_wait_seconds": 0.15} if number % 10 == 0 else {}
+        diagnosis.add(0, values | fetched)
+    told = diagnosis.verdict()
+    assert (told.kind, told.numbers["data_share"]) == ("compute_bound", 0.0)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
-from ...following import Mark
+from ...following import MOST_LEFT, Mark
 from ...kept import Kept
 from ...ranks import Rank
 
 log = logging.getLogger(__name__)
 
+CLOSE_SECONDS = 1.0
+"""That a write may take when the agent ends."""
 SAVE_SECONDS = 10.0
 """Between two savings. Marks and totals are saved together: what came after the last one is read again."""
 
@@ -25,12 +28,13 @@ class Counted:
         self._kept = Kept(state, "steps")
         self._saved_at = 0.0
         self._saved: Any = _document({}, ())
+        self._writer: Thread | None = None
         self.marks: dict[str, Mark] = {}
         """By the ring's UUID."""
         self._ranks: dict[tuple[str, int], dict[str, Any]] = {}
         try:
             self.marks, self._ranks = _decoded(self._kept.load())
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
             log.warning("what was counted of the steps cannot be used, they are counted anew: %s", error)
 
     def restore(self, rank: Rank) -> None:
@@ -39,15 +43,28 @@ class Counted:
             setattr(rank, name, value)
 
     def save(self, now: float, rings: Iterable[str], ranks: Iterable[Rank], at_once: bool = False) -> None:
-        """Keep the ranks and the marks of these rings, when it is time; `now`: monotonic, seconds."""
+        """Keep the ranks and the marks (in any case of these rings) when it is time; `now`: monotonic, s."""
         if not at_once and now < self._saved_at + SAVE_SECONDS:
             return
         self._saved_at = now
-        self.marks = {uuid: mark for uuid in rings if (mark := self.marks.get(uuid))}
+        here = set(rings)
+        gone = [uuid for uuid in self.marks if uuid not in here]
+        for uuid in gone[: max(0, len(self.marks) - MOST_LEFT)]:
+            del self.marks[uuid]
         document = _document(self.marks, ranks)
         if document != self._saved:
+            self._write(document, at_once)
+
+    def _write(self, document: dict[str, Any], wait: bool) -> None:
+        """In a thread of its own: a disk that is busy with a checkpoint does not keep anybody from the steps."""
+        if wait and self._writer is not None:
+            self._writer.join(CLOSE_SECONDS)
+        if self._writer is None or not self._writer.is_alive():
             self._saved = document
-            self._kept.save(document)
+            self._writer = Thread(target=self._kept.save, args=(document,), name="counted-steps", daemon=True)
+            self._writer.start()
+        if wait:
+            self._writer.join(CLOSE_SECONDS)
 
 
 def _document(marks: Mapping[str, Mark], ranks: Iterable[Rank]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from paceline_exporters.attach import layout
 from paceline_exporters.sources.contract import World
-from paceline_exporters.sources.steps import StepsSource
+from paceline_exporters.sources.steps import StepsSource, counted
 
 Agent = Callable[[], StepsSource]
 
@@ -103,8 +104,56 @@ def test_a_state_that_no_agent_wrote_is_said_and_left(
     writer = trainer()
     writer.steps(*steps(1, 11))
     (tmp_path / "state").mkdir()
-    for document in ({"rings": {"a": 1}}, {"ranks": [["run-1", 0]]}, {"rings": []}):
-        (tmp_path / "state" / "steps.json").write_text(json.dumps(document))
+    for document in (
+        '{"rings": {"a": 1}}',
+        '{"ranks": [["run-1", 0]]}',
+        '{"rings": []}',
+        '{"rings": {"a": [1e999, 0]}}',
+    ):
+        (tmp_path / "state" / "steps.json").write_text(document)
         caplog.clear()
         assert totals(agent()) == counted_to(10)
         assert "counted anew" in caplog.text
+
+
+def test_rings_that_could_not_be_seen_for_a_moment_are_not_counted_again(
+    trainer: Callable[..., Any], agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, source = trainer(), agent()
+    writer.steps(*steps(1, 301))
+    writer.event("oom", 300.0)
+    assert totals(source) == counted_to(300)
+
+    def fails(_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "scandir", fails)
+        source.sample()
+    writer.steps(*steps(301, 311))
+    assert totals(source) == counted_to(310)
+    events = next(
+        found for family, found in source.sample().points.items() if family.name.endswith("events_total")
+    )
+    assert events["run-1", "0", "oom"] == 1
+
+
+def test_a_disk_that_hangs_keeps_nobody_from_the_steps(
+    trainer: Callable[..., Any], agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free, syncs = threading.Event(), []
+
+    def hangs(_: int) -> None:
+        syncs.append(1)
+        free.wait(60)
+
+    monkeypatch.setattr(os, "fsync", hangs)
+    monkeypatch.setattr(counted, "SAVE_SECONDS", 0.0)
+    writer, source = trainer(), agent()
+    for number in range(1, 6):
+        writer.steps(*steps(number, number + 1))
+        assert totals(source) == counted_to(number)
+    assert len(syncs) == 1
+    free.set()
+    source.close()
+    assert totals(agent()) == counted_to(5)
