@@ -36,11 +36,14 @@ class Counted:
             self.marks, self._ranks = _decoded(self._kept.load())
         except (TypeError, ValueError, AttributeError, OverflowError) as error:
             log.warning("what was counted of the steps cannot be used, they are counted anew: %s", error)
+        self._known = frozenset(self.marks)
 
-    def restore(self, rank: Rank) -> None:
-        """Give a rank what it had when the agent ended."""
-        for name, value in self._ranks.pop((rank.run_id, rank.rank), {}).items():
-            setattr(rank, name, value)
+    def restore(self, rank: Rank, uuid: str) -> None:
+        """Give a rank what it had when the agent ended, if it is met again by this ring: where none of its rings
+        was counted, it is of another run that has the same name."""
+        if uuid in self._known:
+            for name, value in self._ranks.pop((rank.run_id, rank.rank), {}).items():
+                setattr(rank, name, value)
 
     def save(self, now: float, rings: Iterable[str], ranks: Iterable[Rank], at_once: bool = False) -> None:
         """Keep the ranks and the marks (in any case of these rings) when it is time; `now`: monotonic, s."""

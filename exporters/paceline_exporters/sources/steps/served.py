@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 from ...metrics import Family, Labels, Samples, Value
 from ...noise_scale import NoiseScale
@@ -38,11 +39,13 @@ Points = defaultdict[Family, dict[Labels, Value]]
 def add_rank(samples: Samples, rank: Rank, peak: float | None) -> None:
     """All series of one rank; `peak` stands in for what is known of its device."""
     points, key = samples.points, (rank.run_id, str(rank.rank))
-    finite, kinds = rank.loss_finite, points[EVENTS]
+    finite = rank.loss_finite
     points[STEPS][key] = rank.steps
-    _add_known(points, rank, key)
+    _add_fields(points, key, rank.totals, COUNTERS, LABELLED_COUNTERS)
+    points[SKIPPED_STEPS][key] = rank.totals.get("optimizer_skipped", 0.0)
     for kind, count in rank.events.items():
-        kinds[*key, kind] = count
+        points[EVENTS][*key, kind] = count
+    _add_fields(points, key, rank.latest, GAUGES, LABELLED_GAUGES)
     _add_work(samples, rank, key, peak or peak_flops(rank.data))
     points[LOST][key] = rank.lost
     points[LOSS][key] = rank.loss
@@ -55,17 +58,18 @@ def add_rank(samples: Samples, rank: Rank, peak: float | None) -> None:
         samples.add(FAILURE_STEP, rank.failure.step, *key)
 
 
-def _add_known(points: Points, rank: Rank, key: tuple[str, str]) -> None:
-    """Totals and latest values. Of each rank there are dozens, several times a second: no calls."""
-    for fields, plain, labelled in (
-        (rank.totals, COUNTERS, LABELLED_COUNTERS),
-        (rank.latest, GAUGES, LABELLED_GAUGES),
-    ):
-        for name, family in plain.items():
-            points[family][key] = fields.get(name)
-        for name, (family, label) in labelled.items():
-            points[family][*key, label] = fields.get(name)
-    points[SKIPPED_STEPS][key] = rank.totals.get("optimizer_skipped", 0.0)
+def _add_fields(
+    points: Points,
+    key: tuple[str, str],
+    values: Mapping[str, float],
+    plain: Mapping[str, Family],
+    labelled: Mapping[str, tuple[Family, str]],
+) -> None:
+    """Of each rank there are dozens, several times a second: no calls."""
+    for name, family in plain.items():
+        points[family][key] = values.get(name)
+    for name, (family, label) in labelled.items():
+        points[family][*key, label] = values.get(name)
 
 
 def _add_work(samples: Samples, rank: Rank, key: tuple[str, str], peak: float | None) -> None:

@@ -134,7 +134,7 @@ class StepsSource:
             self._refused.add(uuid)
             return None
         rank = self._ranks[identity] = Rank(*identity)
-        self._counted.restore(rank)
+        self._counted.restore(rank, uuid)
         return rank
 
     def _visible(self, rank: Rank, now: float) -> bool:

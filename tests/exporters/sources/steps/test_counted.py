@@ -98,6 +98,18 @@ def test_a_rank_that_restarted_meanwhile_goes_on_too(trainer: Callable[..., Any]
     assert retries["run-1", "0"] == 5
 
 
+def test_another_run_of_the_same_name_begins_at_0(trainer: Callable[..., Any], agent: Agent, rings: Path) -> None:
+    writer, first = trainer(), agent()
+    writer.steps(*steps(1, 101))
+    first.sample()
+    first.close()
+    writer.kill()
+    for path in rings.iterdir():
+        path.unlink()
+    trainer().steps(*steps(1, 11))
+    assert totals(agent()) == counted_to(10)
+
+
 def test_a_state_that_no_agent_wrote_is_said_and_left(
     trainer: Callable[..., Any], agent: Agent, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
