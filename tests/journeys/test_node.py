@@ -139,6 +139,7 @@ def healthy(node: Node, until: Until) -> Node:
     until(lambda: len(node.values("paceline_gpu_sm_active_ratio")) == RANKS, "activity of all GPUs")
     until(lambda: len(node.values("paceline_gpu_owner_info", namespace="ml")) == RANKS, "owners of all GPUs")
     until(lambda: len(node.values("paceline_nic_owner_info", namespace="ml")) == RANKS, "owners of NICs")
+    until(lambda: node.values("paceline_gpu_affinity_info", uuid=device_uuid(0)), "places of GPUs by UUID")
     return node
 
 
