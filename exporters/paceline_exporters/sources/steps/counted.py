@@ -54,19 +54,23 @@ class Counted:
         gone = [uuid for uuid in self.marks if uuid not in here]
         for uuid in gone[: max(0, len(self.marks) - MOST_LEFT)]:
             del self.marks[uuid]
+        if at_once:
+            self._wait()
         document = _document(self.marks, ranks)
-        if document != self._saved:
-            self._write(document, at_once)
+        if document != self._saved and (self._writer is None or not self._writer.is_alive()):
+            self._write(document)
+        if at_once:
+            self._wait()
 
-    def _write(self, document: dict[str, Any], wait: bool) -> None:
+    def _write(self, document: dict[str, Any]) -> None:
         """In a thread of its own: a disk that is busy with a checkpoint does not keep anybody from the steps."""
-        if wait and self._writer is not None:
-            self._writer.join(CLOSE_SECONDS)
-        if self._writer is None or not self._writer.is_alive():
-            self._saved = document
-            self._writer = Thread(target=self._kept.save, args=(document,), name="counted-steps", daemon=True)
-            self._writer.start()
-        if wait:
+        self._saved = document
+        self._writer = Thread(target=self._kept.save, args=(document,), name="counted-steps", daemon=True)
+        self._writer.start()
+
+    def _wait(self) -> None:
+        """For what is being written, also where nothing came after it."""
+        if self._writer is not None:
             self._writer.join(CLOSE_SECONDS)
 
 

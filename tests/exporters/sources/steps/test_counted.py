@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -64,10 +65,17 @@ def test_an_agent_that_was_stopped_goes_on(trainer: Callable[..., Any], agent: A
     assert totals(second) == counted_to(1030)
 
 
-def test_one_that_was_killed_counts_what_came_after_it_saved(trainer: Callable[..., Any], agent: Agent) -> None:
+def test_one_that_was_killed_counts_what_came_after_it_saved(
+    trainer: Callable[..., Any], agent: Agent, tmp_path: Path
+) -> None:
     writer, first = trainer(), agent()
     writer.steps(*steps(1, 101))
     assert totals(first) == counted_to(100)
+    saved = tmp_path / "state" / "steps.json"
+    deadline = time.monotonic() + 60.0
+    while not saved.exists():
+        assert time.monotonic() < deadline, "never saved"
+        time.sleep(0.01)
     writer.steps(*steps(101, 901))
     assert totals(first) == counted_to(900)  # and is killed before it saves that
     assert totals(agent()) == counted_to(900)
@@ -124,8 +132,10 @@ def test_a_state_that_no_agent_wrote_is_said_and_left(
     ):
         (tmp_path / "state" / "steps.json").write_text(document)
         caplog.clear()
-        assert totals(agent()) == counted_to(10)
+        source = agent()
+        assert totals(source) == counted_to(10)
         assert "counted anew" in caplog.text
+        source.close()  # what it saves is written before the next document
 
 
 def test_rings_that_could_not_be_seen_for_a_moment_are_not_counted_again(
@@ -161,6 +171,7 @@ def test_a_disk_that_hangs_keeps_nobody_from_the_steps(
 
     monkeypatch.setattr(os, "fsync", hangs)
     monkeypatch.setattr(counted, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(counted, "CLOSE_SECONDS", 60.0)
     writer, source = trainer(), agent()
     for number in range(1, 6):
         writer.steps(*steps(number, number + 1))
@@ -169,3 +180,20 @@ def test_a_disk_that_hangs_keeps_nobody_from_the_steps(
     free.set()
     source.close()
     assert totals(agent()) == counted_to(5)
+
+
+def test_the_last_write_is_waited_for_at_the_end(
+    trainer: Callable[..., Any], agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, source, sync = trainer(), agent(), os.fsync
+
+    def is_slow(descriptor: int) -> None:
+        time.sleep(0.3)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", is_slow)
+    monkeypatch.setattr(counted, "CLOSE_SECONDS", 60.0)
+    writer.steps(*steps(1, 11))
+    assert totals(source) == counted_to(10)
+    source.close()  # nothing came since the first look began to write
+    assert (tmp_path / "state" / "steps.json").exists()
