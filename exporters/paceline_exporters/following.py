@@ -172,6 +172,11 @@ class News:
     mark: Mark | None = None
     """How far the ring is counted with this; None where it was not read."""
 
+    @property
+    def fresh(self) -> Sequence[StepRow]:
+        """The rows that were not counted before."""
+        return self.rows[self.old :] if self.old else self.rows
+
 
 class Tap:
     """What is new since the last time it was asked, for one who wants to know."""

@@ -145,9 +145,8 @@ class Rank:
         for event in news.events:
             self._take_event(event, newest)
         self.lost += news.lost
-        rows = news.rows[news.old :] if news.old else news.rows
-        self.steps += len(rows)
-        _add(self.totals, rows)
+        self.steps += len(news.fresh)
+        _add(self.totals, news.fresh)
         if news.retries is not None:
             self.totals["allocator_retries"] = self.totals.get("allocator_retries", 0.0) + news.retries
         if news.rows and newest:

@@ -63,9 +63,8 @@ class RingReader:
         """Unix time, seconds."""
         self._descriptor = descriptor
         self._fields = min(fields, len(layout.STEP_FIELDS))
-        self._step_body = struct.Struct(f"<Q{self._fields}d")
         self._step_body_bytes = layout.NUMBER.size + 8 * fields
-        rest = layout.STEP_CHECKSUM_OFFSET - layout.BODY_OFFSET - self._step_body.size
+        rest = layout.STEP_CHECKSUM_OFFSET - layout.BODY_OFFSET - layout.NUMBER.size - 8 * self._fields
         self._step_record = struct.Struct(f"<QQ{self._fields}d{rest}xI")
         """Lock, number, the fields that are known here, checksum."""
         self._padding = _MISSING_FIELDS[self._fields :]
@@ -150,7 +149,7 @@ class RingReader:
                 number += 1
 
     def _whole_row(self, number: int, record: memoryview) -> StepRow | None:
-        """As `_step_row`, of a record that is whole at once: nearly all are."""
+        """The record's fields; None where it is not number's and whole. Nearly all are, at once."""
         if len(record) < layout.STEP_BYTES:
             return None
         lock, held, *row, checksum = self._step_record.unpack(record)
@@ -161,10 +160,7 @@ class RingReader:
 
     def _step_row(self, number: int, record: bytes) -> StepRow | None:
         checked = self._checked(number, record, layout.step_offset(number), self._step_body_bytes)
-        if checked is None:
-            return None
-        row: StepRow = self._step_body.unpack_from(checked, layout.BODY_OFFSET)[1:]
-        return row + self._padding
+        return None if checked is None else self._whole_row(number, memoryview(checked))
 
     def _checked(self, number: int, record: bytes, offset: int, body_bytes: int) -> bytes | None:
         """The record if it is number's and whole; read again a few times while its writer is at it."""

@@ -100,7 +100,7 @@ class Place:
         """What is new in its ring."""
         self.fate = self.fate.after(news.events)
         self.rows += news.rows
-        self.lengths += [seconds for row in news.rows[news.old :] if (seconds := row[_SECONDS]) - seconds == 0.0]
+        self.lengths += [seconds for row in news.fresh if (seconds := row[_SECONDS]) - seconds == 0.0]
         for row in news.rows:
             if row[_STEP] - row[_STEP] == 0.0:
                 self.step, self.monotonic = int(row[_STEP]), row[_MONOTONIC]

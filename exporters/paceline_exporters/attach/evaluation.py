@@ -100,7 +100,7 @@ def patch(torch: Any) -> None:
             return original_eval(self)
         trained = getattr(self, "training", True)  # a teacher that never trains is put to eval() in each step
         answer = original_eval(self)
-        if trained and not clock.evaluating and _is_plain_training():
+        if trained and not clock.evaluating and is_plain_training():
             if not _state.watching:
                 _state.watching = True
                 module.train = traceable(module.train, watched_train(module.train))
@@ -130,6 +130,6 @@ def watched_train(original: Any) -> Any:
     return train
 
 
-def _is_plain_training() -> bool:
+def is_plain_training() -> bool:
     """Whether a loop of the job's own trains in this thread; a Trainer tells of its evaluations itself."""
     return clock.running and clock.owner is None and get_ident() == clock.thread

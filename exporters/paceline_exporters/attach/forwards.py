@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import functools
 import time
-from _thread import get_ident
 from typing import Any
 
 from .clock import INSIDE, clock
-from .evaluation import traceable
+from .evaluation import is_plain_training, traceable
 from .late import READY
 from .layout import FORWARD
 
@@ -23,24 +22,24 @@ def patch(torch: Any) -> None:
     """Watch DistributedDataParallel.forward: on the class, for a hook on the model would be saved with it."""
     cls = torch.nn.parallel.DistributedDataParallel
     original = cls.forward
-    step, thread, gradients = clock, get_ident, torch.is_grad_enabled
+    step, gradients = clock, torch.is_grad_enabled
     compiling = getattr(torch.compiler, "is_compiling", None)
     if compiling is None:  # torch 2.1: a compiler would trace into what is ours
         return
 
     @functools.wraps(original)
     def forward(self: Any, *inputs: Any, **keywords: Any) -> Any:
-        if not compiling() and not step.batches and step.running and step.owner is None and gradients():
-            _begins(step, thread())
+        if not compiling() and not step.batches and gradients() and is_plain_training():
+            _begins(step)
         return original(self, *inputs, **keywords)
 
     cls.forward = traceable(original, forward)
 
 
-def _begins(step: Any, thread: int) -> None:
-    """It is called in this thread; of several calls before a backward pass the first one counts."""
+def _begins(step: Any) -> None:
+    """Of several calls before a backward pass the first one counts."""
     here = (step.count, step.micro)
-    if thread == step.thread and step.here != INSIDE and not step.evaluating and step.called != here:
+    if step.here != INSIDE and not step.evaluating and step.called != here:
         step.called = here
         step.mark = step.since[FORWARD] = _now()
         if step.late is not None:

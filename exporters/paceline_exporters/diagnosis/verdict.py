@@ -282,11 +282,11 @@ def _longer(slower: Finding) -> str:
 def _computing(found: Shares, _findings: Sequence[Finding], _throttled: Mapping[int, float]) -> Said:
     if found.compute < COMPUTE_BOUND:
         return None
-    alone = "nothing else holds the run up"
+    rest = "nothing else holds the run up"
     if found.data is None:
-        alone = "where the loop reads its data by itself, that may be part of it"
+        rest = "where the loop reads its data by itself, that may be part of it"
     return (
-        f"The devices compute for {found.compute:.0%} of the step: {alone}.",
+        f"The devices compute for {found.compute:.0%} of the step: {rest}.",
         "Faster only by doing less or better: precision, compilation, kernels, larger batches where MFU is low.",
         ("bf16", "torch_compile", "per_device_train_batch_size", "optim"),
     )

@@ -43,6 +43,16 @@ def doing(rings: Path, ring: str, **phases: float) -> None:
         file.write(layout.SINCE.pack(*began))
 
 
+def followed(rings: Path, trainer: Any) -> tuple[Followers, Runs, list[Any]]:
+    """Two ranks that made 30 steps, and who has looked at them."""
+    followers = Followers(rings)
+    runs = Runs(followers, lambda _: {})
+    ranks = [trainer(rank=0), trainer(rank=1)]
+    play(ranks, Story(1, ranks=2, steps=30, step_seconds=0.05))
+    runs.look()
+    return followers, runs, ranks
+
+
 def scraped(source: DiagnosisSource) -> str:
     return exposition([Renderer(source.families, 1000).render(source.sample())], "text").decode()
 
@@ -276,11 +286,7 @@ def test_a_rank_whose_training_ended_was_not_killed(runs: Runs, trainer: Any) ->
 
 
 def test_a_rank_whose_end_somebody_else_saw_first_was_not_killed(rings: Path, trainer: Any) -> None:
-    followers = Followers(rings)
-    runs = Runs(followers, lambda _: {})
-    ranks = [trainer(rank=0), trainer(rank=1)]
-    play(ranks, Story(1, ranks=2, steps=30, step_seconds=0.05))
-    runs.look()
+    followers, runs, ranks = followed(rings, trainer)
     for one in ranks:
         one.event("end", 30, how="exit")
         one.kill()
@@ -297,11 +303,7 @@ def test_a_rank_whose_end_somebody_else_saw_first_was_not_killed(rings: Path, tr
 
 
 def test_who_is_said_to_be_lost_is_so_in_the_verdict_too(rings: Path, trainer: Any) -> None:
-    followers = Followers(rings)
-    runs = Runs(followers, lambda _: {})
-    ranks = [trainer(rank=0), trainer(rank=1)]
-    play(ranks, Story(1, ranks=2, steps=30, step_seconds=0.05))
-    runs.look()
+    followers, runs, ranks = followed(rings, trainer)
     for one in ranks:
         one.kill()
     for seen in (False, True):
